@@ -1,0 +1,6 @@
+//! linkerd-gateway: the gateway between Kubernetes clusters.
+//!
+//! `proxy` lists the stages of one connection in order, `control` the tasks that feed it, `state`
+//! is the only place where they meet. See ARCHITECTURE.md for the tree and the threads.
+
+pub mod model;

@@ -1,0 +1,14 @@
+//! The pure core: what a connection is decided by, without sockets, clock, runtime or logging.
+//!
+//! Bytes and the current time are passed in. Everything here is property-tested or fuzzed, and
+//! nothing here may import another part of this crate.
+
+pub mod backoff;
+pub mod balance;
+pub mod certificate;
+pub mod counts;
+pub mod header;
+pub mod identity;
+pub mod outcome;
+pub mod route;
+pub mod service;

@@ -3,4 +3,6 @@
 //! `proxy` lists the stages of one connection in order, `control` the tasks that feed it, `state`
 //! is the only place where they meet. See ARCHITECTURE.md for the tree and the threads.
 
+pub mod cli;
+pub mod config;
 pub mod model;

@@ -1,0 +1,105 @@
+//! The command line: one module per subcommand, exit codes, nothing of the data path.
+//!
+//! Exit codes: 0 ok, 64 usage or configuration, 69 a dependency is missing at start, 70 internal,
+//! 1 a second TERM.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod certs;
+pub mod check;
+pub mod config;
+pub mod connect;
+pub mod demo;
+pub mod inspect;
+pub mod run;
+
+/// Usage or configuration is wrong.
+const EXIT_USAGE: u8 = 64;
+/// Something outside is missing: a port is taken, a peer does not answer.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// A fault of ours, or of the system under us.
+const EXIT_INTERNAL: u8 = 70;
+
+/// Joins Kubernetes clusters: mutual TLS in on 4143, checked identities, local services out.
+#[derive(Debug, Parser)]
+#[command(name = "linkerd-gateway", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create development certificates: anchor, issuer, gateway and client leaves.
+    Certs(certs::CertsArgs),
+    /// Check a configuration and everything it points to; exit 64 lists all problems.
+    Check(check::CheckArgs),
+    /// Show the configuration.
+    Config(config::ConfigArgs),
+    /// Open an authenticated connection to a gateway and pipe standard input and output.
+    Connect(connect::ConnectArgs),
+    /// Run a gateway with a small built-in service behind it and development certificates.
+    Demo(demo::DemoArgs),
+    /// Explain a certificate or a transport header.
+    Inspect(inspect::InspectArgs),
+    /// Run the gateway (the default).
+    Run(run::RunArgs),
+}
+
+/// A command that did not succeed: what to print on standard error, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Wrong usage or configuration: exit 64.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: EXIT_USAGE, error: error.into() }
+    }
+
+    /// Something outside is missing: exit 69.
+    pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: EXIT_UNAVAILABLE, error: error.into() }
+    }
+
+    /// An internal fault: exit 70.
+    pub fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: EXIT_INTERNAL, error: error.into() }
+    }
+}
+
+/// Parses the arguments, runs the command, prints its failure.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // Nothing can be reported when standard error itself is closed.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match arguments.command {
+        Some(Command::Certs(args)) => certs::certs(&args),
+        Some(Command::Check(args)) => check::check(&args),
+        Some(Command::Config(args)) => config::config(&args),
+        Some(Command::Connect(args)) => connect::connect(&args),
+        Some(Command::Demo(args)) => demo::demo(&args),
+        Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Run(args)) => run::run(&args),
+        None => run::run(&arguments.run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("linkerd-gateway: {:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Configuration: what an operator wrote becomes [`Settings`] once, or a list of all its problems.
+//!
+//! `load` gathers the layers (defaults, file, `config.d`, environment, flags), `raw` is the tree of
+//! values with their origins, `check` turns it into [`Settings`]. Nothing else in the crate reads
+//! files, variables or flags for configuration.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::identity::Identity;
+use crate::model::route::{Onward, SessionMode};
+use crate::model::service::{Port, Target};
+
+pub mod check;
+pub mod load;
+pub mod raw;
+
+/// A complete, checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[runtime]`
+    pub runtime: RuntimeSettings,
+    /// `[gateway]`
+    pub gateway: GatewaySettings,
+    /// `[admin]`
+    pub admin: AdminSettings,
+    /// `[identity]`
+    pub identity: IdentitySettings,
+    /// `[limits]`
+    pub limits: LimitSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[dns]`
+    pub dns: DnsSettings,
+    /// `[[route]]`, in order.
+    pub routes: Vec<RouteSettings>,
+}
+
+/// `[runtime]`: threads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuntimeSettings {
+    /// Worker threads of the data path; `None` is one per CPU of the cgroup.
+    pub workers: Option<usize>,
+}
+
+/// `[gateway]`: the data path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewaySettings {
+    /// False serves the admin API only.
+    pub enabled: bool,
+    /// Addresses of the mutual-TLS listeners.
+    pub listen: Vec<SocketAddr>,
+    /// Refuse clients that do not negotiate `transport.l5d.io/v1`.
+    pub require_transport_header: bool,
+    /// Ports of this host that a header without a name may ask for.
+    pub local_ports: Vec<Port>,
+    /// Where local ports are; `None` is the connection's own local address.
+    pub local_address: Option<IpAddr>,
+}
+
+/// `[admin]`: the admin API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminSettings {
+    /// Address of the admin listener.
+    pub listen: SocketAddr,
+}
+
+/// `[identity]`: who we are and whom we trust.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdentitySettings {
+    /// The name that our certificate must carry; `None` takes it from the certificate.
+    pub name: Option<Identity>,
+    /// PEM file: leaf first, then intermediates.
+    pub certificate: PathBuf,
+    /// PEM file with the leaf's private key.
+    pub key: PathBuf,
+    /// PEM files of trust anchors.
+    pub trust_anchors: Vec<PathBuf>,
+    /// `[[identity.trust]]`: anchors that vouch only for some trust domains.
+    pub trust: Vec<TrustSettings>,
+    /// How often the files are read and compared.
+    pub poll_interval: Duration,
+}
+
+/// One `[[identity.trust]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrustSettings {
+    /// PEM files of trust anchors; need not be repeated in `trust_anchors`.
+    pub anchors: Vec<PathBuf>,
+    /// The only trust domains that they vouch for.
+    pub trust_domains: Vec<String>,
+}
+
+/// `[limits]`: bounds on what a peer may cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitSettings {
+    /// From accept to the end of the transport header.
+    pub handshake_timeout: Duration,
+    /// One connect to one endpoint, onward TLS included.
+    pub connect_timeout: Duration,
+    /// All connect attempts of one connection.
+    pub connect_total_timeout: Duration,
+    /// Idle time before TCP keepalive probes, on both sides.
+    pub keepalive: Duration,
+    /// TCP_USER_TIMEOUT on both sides: how long sent data may stay unacknowledged.
+    pub tcp_user_timeout: Duration,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// `[log]`: the process log and the access log, both on standard error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSettings {
+    /// A `tracing` filter: `info`, `warn,linkerd_gateway=debug`.
+    pub level: String,
+    /// The form of all lines.
+    pub format: LogFormat,
+    /// One line per connection when it ends.
+    pub access: bool,
+}
+
+/// `[dns]`: resolution of `dns` routes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsSettings {
+    /// Name servers (`ip:port`); empty uses `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// Shortest time between two queries of one name, whatever its TTL.
+    pub min_ttl: Duration,
+    /// Longest time between two queries of one name, whatever its TTL.
+    pub max_ttl: Duration,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteSettings {
+    /// `name:port`, what policy matches and headers ask for.
+    pub target: Target,
+    /// Server names of plain mTLS clients, lower-case.
+    pub sni: Vec<String>,
+    /// The certificate for `sni`, with its key; `None` uses the gateway's own.
+    pub certificate: Option<KeyPairPaths>,
+    /// Takes plain clients whose server name no route has.
+    pub default: bool,
+    /// How session protocols are served.
+    pub session: SessionMode,
+    /// Where it leads.
+    pub endpoints: EndpointSource,
+    /// Onward TLS of endpoints that do not state their own.
+    pub tls: Option<Onward>,
+}
+
+/// PEM files of a certificate chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyPairPaths {
+    /// Leaf first, then intermediates.
+    pub certificate: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}
+
+/// Where a route's endpoints come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndpointSource {
+    /// A DNS name and the port at every address it has.
+    Dns {
+        /// The name to resolve.
+        name: Arc<str>,
+        /// The port at each address.
+        port: Port,
+    },
+    /// Addresses as written.
+    Static(Vec<EndpointSettings>),
+}
+
+/// One entry of `endpoints`: `"ip:port"` or `{ address, weight, tls }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSettings {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its share; 0 is used only when nothing else is left.
+    pub weight: u32,
+    /// Its own onward TLS, else the route's.
+    pub tls: Option<Onward>,
+}

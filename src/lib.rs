@@ -5,4 +5,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod model;
+pub mod observe;
+pub mod state;
+pub mod tls;

@@ -1,0 +1,4 @@
+//! The tasks that feed the data path. They meet it only in [`crate::state`]; nothing here may
+//! import `proxy`.
+
+pub mod admin;

@@ -1,0 +1,45 @@
+//! The meeting point: control swaps whole snapshots in, the data path and the admin API read them.
+//!
+//! Nothing here blocks, and no lock is held across an await.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::model::route::RouteTable;
+use crate::tls::credentials::Credentials;
+
+pub mod connections;
+pub mod readiness;
+
+use connections::Connections;
+use readiness::Readiness;
+
+/// Everything that control and the data path share.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The credentials that new handshakes use; `None` until the first good load.
+    pub credentials: ArcSwapOption<Credentials>,
+    /// How the last attempts to load credentials went.
+    pub credentials_status: ArcSwap<CredentialsStatus>,
+    /// Where targets lead.
+    pub routes: ArcSwap<RouteTable>,
+    /// Live connections.
+    pub connections: Arc<Connections>,
+    /// What `/ready` reads.
+    pub readiness: Readiness,
+}
+
+/// How loading credentials goes, for `/certs` and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialsStatus {
+    /// Loads that changed the credentials in use.
+    pub loaded: u64,
+    /// Changes that were refused.
+    pub refused: u64,
+    /// When the credentials in use were loaded.
+    pub loaded_at: Option<SystemTime>,
+    /// Why the newest change was refused; `None` once a later one was accepted.
+    pub problem: Option<Arc<str>>,
+}

@@ -1,0 +1,244 @@
+//! The registry of live connections: list them, cancel one or all.
+//!
+//! A connection registers before TLS and leaves when its [`Registration`] drops. Shards are locked
+//! for one map operation at a time, once per connection at either end.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+use crate::model::counts::ByteCounts;
+use crate::model::identity::Identity;
+use crate::model::service::Target;
+
+/// Locks taken by different connections should rarely meet.
+const SHARDS: usize = 16;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// TLS handshake.
+    Handshake,
+    /// Waiting for the transport header.
+    Header,
+    /// Connecting to an endpoint.
+    Connect,
+    /// Relaying.
+    Relay,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Handshake, Self::Header, Self::Connect, Self::Relay];
+
+    /// The name in `/connections`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Header => "header",
+            Self::Connect => "connect",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// One live connection as others see it.
+#[derive(Debug)]
+pub struct Live {
+    /// Unique for the life of the process.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address that it connected to.
+    pub local: SocketAddr,
+    /// The index of its worker.
+    pub worker: usize,
+    /// When it was accepted.
+    pub accepted_at: SystemTime,
+    /// Bytes relayed so far.
+    pub bytes: Arc<ByteCounts>,
+    stage: AtomicU8,
+    identity: OnceLock<Identity>,
+    target: OnceLock<Target>,
+    endpoint: OnceLock<SocketAddr>,
+    cancelled: AtomicBool,
+    cancel: Notify,
+}
+
+impl Live {
+    /// What it is doing.
+    pub fn stage(&self) -> Stage {
+        let index = usize::from(self.stage.load(Ordering::Relaxed));
+        Stage::ALL.get(index).copied().unwrap_or(Stage::Relay)
+    }
+
+    /// Enters a stage.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The client's identity, once verified.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    /// Where it goes, once known.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.get()
+    }
+
+    /// The endpoint it is connected to, once it is.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint.get().copied()
+    }
+
+    /// Records the verified identity; later calls change nothing.
+    pub fn identified(&self, identity: Identity) {
+        let _ = self.identity.set(identity);
+    }
+
+    /// Records the target; later calls change nothing.
+    pub fn targeted(&self, target: Target) {
+        let _ = self.target.set(target);
+    }
+
+    /// Records the endpoint; later calls change nothing.
+    pub fn connected(&self, endpoint: SocketAddr) {
+        let _ = self.endpoint.set(endpoint);
+    }
+
+    /// Asks the connection to end; it does so at its next await.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.cancel.notify_one();
+    }
+
+    /// Completes when the connection is cancelled. Only the connection itself waits here.
+    pub async fn cancelled(&self) {
+        while !self.cancelled.load(Ordering::Acquire) {
+            self.cancel.notified().await;
+        }
+    }
+}
+
+/// All live connections.
+#[derive(Debug, Default)]
+pub struct Connections {
+    shards: [Mutex<HashMap<u64, Arc<Live>>>; SHARDS],
+    next: AtomicU64,
+}
+
+impl Connections {
+    /// Adds a connection that was just accepted.
+    pub fn register(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        worker: usize,
+    ) -> Registration {
+        let live = Arc::new(Live {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            peer,
+            local,
+            worker,
+            accepted_at: SystemTime::now(),
+            bytes: Arc::default(),
+            stage: AtomicU8::new(Stage::Handshake as u8),
+            identity: OnceLock::new(),
+            target: OnceLock::new(),
+            endpoint: OnceLock::new(),
+            cancelled: AtomicBool::new(false),
+            cancel: Notify::new(),
+        });
+        self.shard(live.id).insert(live.id, Arc::clone(&live));
+        Registration { live, connections: Arc::clone(self) }
+    }
+
+    /// A snapshot, oldest first.
+    pub fn list(&self) -> Vec<Arc<Live>> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            all.extend(lock(shard).values().cloned());
+        }
+        all.sort_unstable_by_key(|live| live.id);
+        all
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Cancels one; false when it is gone.
+    pub fn cancel(&self, id: u64) -> bool {
+        let live = self.shard(id).get(&id).cloned();
+        live.inspect(|live| live.cancel()).is_some()
+    }
+
+    /// Cancels all that `which` names and says how many.
+    pub fn cancel_where(&self, which: impl Fn(&Live) -> bool) -> usize {
+        self.list().iter().filter(|live| which(live)).map(|live| live.cancel()).count()
+    }
+
+    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
+        let index = usize::try_from(id).unwrap_or_default() % SHARDS;
+        let [first, ..] = &self.shards;
+        lock(self.shards.get(index).unwrap_or(first))
+    }
+}
+
+/// Keeps a connection registered.
+#[derive(Debug)]
+pub struct Registration {
+    live: Arc<Live>,
+    connections: Arc<Connections>,
+}
+
+impl std::ops::Deref for Registration {
+    type Target = Arc<Live>;
+
+    fn deref(&self) -> &Arc<Live> {
+        &self.live
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.connections.shard(self.live.id).remove(&self.live.id);
+    }
+}
+
+/// A panic while a map was locked leaves the map whole: one insert or remove.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lists_cancels_and_forgets() {
+        let all = Arc::new(Connections::default());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (first, second) =
+            (all.register(address, address, 0), all.register(address, address, 1));
+        let ids: Vec<_> = all.list().iter().map(|live| live.id).collect();
+        assert_eq!(ids, [first.id, second.id]);
+        assert!(all.cancel(second.id) && !all.cancel(99));
+        second.cancelled().await;
+        assert_eq!(all.cancel_where(|live| live.worker == 0), 1);
+        first.cancelled().await;
+        drop((first, second));
+        assert!(all.is_empty());
+    }
+}

@@ -1,4 +1,10 @@
-//! TLS: provider, verification, credentials. The only part of the crate, with `proxy::handshake`
-//! and the admin server, that knows rustls.
+//! TLS: provider, verification, credentials, streams. The only part of the crate, with
+//! `proxy::handshake` and the admin server, that knows rustls.
 
+pub mod chain_cache;
+pub mod configs;
 pub mod credentials;
+pub mod facts;
+pub mod pem;
+pub mod provider;
+pub mod verify;

@@ -1,9 +1,10 @@
-//! The names of a leaf certificate, counted raw.
+//! What webpki does not tell of a certificate that it has parsed: its names counted raw, and when
+//! it is valid.
 //!
 //! The verifier's own iterators skip malformed names, which would let a certificate with one good
-//! and one malformed name pass for one with a single name. This walks the DER to the subject
-//! alternative names and returns every URI and DNS entry or an error. It decides nothing else:
-//! whether the certificate is trusted is webpki's business, and webpki has parsed it first.
+//! and one malformed name pass for one with a single name; and it keeps validity to itself, which
+//! the verified-chain cache needs. This decides nothing else: whether the certificate is trusted
+//! is webpki's business.
 
 use super::identity::{Identity, IdentityError};
 
@@ -13,6 +14,9 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const OCTET_STRING: u8 = 0x04;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 const URI: u8 = 0x86;
@@ -36,6 +40,55 @@ pub fn identity(certificate: &[u8]) -> Result<Identity, IdentityError> {
         list.push(text.ok_or(IdentityError::Malformed)?);
     }
     Identity::from_names(&uris, &dns)
+}
+
+/// When a DER certificate is valid: first and last second, both inclusive, since 1970.
+///
+/// `None` when the bytes are no certificate.
+pub fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
+    let mut input = certificate;
+    let mut certificate = expect(&mut input, SEQUENCE)?;
+    let mut tbs = expect(&mut certificate, SEQUENCE)?;
+    // Version [0] is optional; serial number, signature algorithm and issuer follow.
+    let (first, _) = element(&mut tbs)?;
+    for _ in 0..(if first == VERSION { 3 } else { 2 }) {
+        element(&mut tbs)?;
+    }
+    let mut validity = expect(&mut tbs, SEQUENCE)?;
+    Some((time(&mut validity)?, time(&mut validity)?))
+}
+
+/// A UTCTime `YYMMDDhhmmssZ` or GeneralizedTime `YYYYMMDDhhmmssZ` (RFC 5280 4.1.2.5).
+fn time(input: &mut &[u8]) -> Option<u64> {
+    let (tag, value) = element(input)?;
+    let text = std::str::from_utf8(value).ok()?.strip_suffix('Z')?;
+    let (year, rest) = match tag {
+        UTC_TIME => {
+            let year: u64 = text.get(..2)?.parse().ok()?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, text.get(2..)?)
+        }
+        GENERALIZED_TIME => (text.get(..4)?.parse().ok()?, text.get(4..)?),
+        _ => return None,
+    };
+    if rest.len() != 10 || !rest.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number = |at: usize| rest.get(at..at + 2).and_then(|digits| digits.parse::<u64>().ok());
+    let (month, day) = (number(0)?, number(2)?);
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        // Before 1970 is before every clock that we compare with.
+        return (year < 1970).then_some(0);
+    }
+    let seconds = number(4)? * 3600 + number(6)? * 60 + number(8)?;
+    Some(days_since_1970(year, month, day) * 86_400 + seconds)
+}
+
+/// Days from 1970-01-01 in the proleptic Gregorian calendar, counting years from March so that a
+/// leap day is the last day of a year.
+fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468
 }
 
 /// The content of the GeneralNames; empty when the extension is absent.
@@ -140,10 +193,21 @@ mod tests {
         assert_eq!(identity(&der), Err(IdentityError::Malformed));
     }
 
+    #[test]
+    fn reads_when_a_certificate_is_valid() {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2024, 2, 29);
+        params.not_after = rcgen::date_time_ymd(2100, 3, 1);
+        let der = params.self_signed(&key).expect("a certificate").der().to_vec();
+        assert_eq!(validity(&der), Some((1_709_164_800, 4_107_542_400)));
+        assert_eq!(validity(b"0"), None);
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = identity(&bytes);
+            let _ = (identity(&bytes), validity(&bytes));
         }
 
         #[test]
@@ -151,7 +215,7 @@ mod tests {
             let mut der = leaf(vec![dns("a.b"), uri("spiffe://td/x")]);
             let at = at % der.len();
             der[at] = value;
-            let _ = identity(&der);
+            let _ = (identity(&der), validity(&der));
         }
     }
 }

@@ -1,0 +1,64 @@
+//! PEM text to certificates and keys. The only user of rustls-pemfile, which is archived upstream
+//! but a thin shell over rustls-pki-types, whose `PemObject` could replace it here.
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why PEM text gives no certificates or key.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// A block is cut off or not base64.
+    #[error("is not valid PEM: {0}")]
+    Malformed(#[from] std::io::Error),
+    /// No certificate in it.
+    #[error("holds no certificate (expected a PEM block CERTIFICATE)")]
+    NoCertificate,
+    /// No private key in it.
+    #[error(
+        "holds no private key (expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY)"
+    )]
+    NoKey,
+}
+
+/// All certificates of the text, in order; at least one.
+///
+/// # Errors
+/// See [`PemError`].
+pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let found = rustls_pemfile::certs(&mut &*text).collect::<Result<Vec<_>, _>>()?;
+    if found.is_empty() || ends_within_a_block(text) {
+        return Err(PemError::NoCertificate);
+    }
+    Ok(found)
+}
+
+/// The first private key of the text.
+///
+/// # Errors
+/// See [`PemError`].
+pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    rustls_pemfile::private_key(&mut &*text)?.ok_or(PemError::NoKey)
+}
+
+/// A file caught while it is being written ends inside a block, which the parser passes over.
+fn ends_within_a_block(text: &[u8]) -> bool {
+    let count = |mark: &[u8]| text.windows(mark.len()).filter(|w| *w == mark).count();
+    count(b"-----BEGIN ") != count(b"-----END ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_nothing_garbage_and_halves() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pem = rcgen::CertificateParams::default().self_signed(&key).expect("cert").pem();
+        assert_eq!(certificates(pem.repeat(2).as_bytes()).expect("two").len(), 2);
+        assert!(private_key(key.serialize_pem().as_bytes()).is_ok());
+        let half = format!("{pem}{}", &pem[..pem.len() / 2]);
+        for text in ["", "garbage", &pem[..pem.len() / 2], &half] {
+            assert!(certificates(text.as_bytes()).is_err(), "{text}");
+            assert!(private_key(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

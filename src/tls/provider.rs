@@ -1,0 +1,32 @@
+//! The cryptographic provider: aws-lc-rs, TLS 1.3 only, the suites and groups of Linkerd.
+
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+
+/// TLS 1.3 with AES-128-GCM, AES-256-GCM, ChaCha20 and X25519MLKEM768, X25519, P-256, P-384.
+///
+/// TLS 1.2 stays out even when another dependency turns rustls' feature on: no 1.2 suite is here
+/// and every config names the version too.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![
+            kx_group::X25519MLKEM768,
+            kx_group::X25519,
+            kx_group::SECP256R1,
+            kx_group::SECP384R1,
+        ],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// The signature algorithms accepted in chains and handshakes.
+pub fn signature_algorithms() -> WebPkiSupportedAlgorithms {
+    aws_lc_rs::default_provider().signature_verification_algorithms
+}

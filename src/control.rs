@@ -2,3 +2,5 @@
 //! import `proxy`.
 
 pub mod admin;
+pub mod credentials;
+pub mod discovery;

@@ -7,4 +7,5 @@ pub mod credentials;
 pub mod facts;
 pub mod pem;
 pub mod provider;
+pub mod stream;
 pub mod verify;

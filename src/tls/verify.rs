@@ -61,6 +61,17 @@ pub enum VerifyError {
     OutsideTrustDomain(Identity),
 }
 
+/// The chain that a peer presented, leaf first.
+#[derive(Debug)]
+pub struct Presented(Vec<CertificateDer<'static>>);
+
+impl Presented {
+    /// Keeps a copy: the connection forgets its own later.
+    pub fn new(certificates: &[CertificateDer<'_>]) -> Self {
+        Self(certificates.iter().map(|der| der.clone().into_owned()).collect())
+    }
+}
+
 /// A trust anchor as loaded.
 #[derive(Debug)]
 pub struct Anchor {
@@ -145,6 +156,21 @@ impl Verifier {
         let verified = Arc::new(self.build(role, leaf, intermediates, now)?);
         self.cache.insert(key, Arc::clone(&verified), now.as_secs());
         Ok(verified)
+    }
+
+    /// [`Verifier::verify`] for what a completed handshake has presented.
+    ///
+    /// # Errors
+    /// As there; an empty chain leads to no anchor.
+    pub fn verify_presented(
+        &self,
+        role: Role,
+        presented: &Presented,
+        now: UnixTime,
+    ) -> Result<Arc<VerifiedChain>, VerifyError> {
+        let (leaf, intermediates) =
+            presented.0.split_first().ok_or(VerifyError::Chain(webpki::Error::UnknownIssuer))?;
+        self.verify(role, leaf, intermediates, now)
     }
 
     fn build(

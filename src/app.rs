@@ -1,0 +1,324 @@
+//! Builds every part from [`Settings`], runs them, and stops them in order.
+//!
+//! Threads: one per worker, one per listener's acceptor, one for admin; control tasks run on the
+//! thread that calls [`App::run`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::Socket;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Settings;
+use crate::control::admin::Admin;
+use crate::control::credentials;
+use crate::control::discovery::{Discovery, dns};
+use crate::net::socket;
+use crate::observe::metrics::Metrics;
+use crate::proxy::accept::accept;
+use crate::proxy::connect::Connector;
+use crate::proxy::inbound::Gateway;
+use crate::proxy::route::LocalPorts;
+use crate::runtime::{self, Workers};
+use crate::state::State;
+use crate::state::readiness::Latch;
+
+/// How long open connections may go on after TERM. Kubernetes kills after 30 s.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// How long cancelled connections may take to write their last log line.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} ({key}): {error}; {advice}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration's key for it.
+        key: &'static str,
+        /// What the system said.
+        error: io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The system gives no thread, reactor or signal.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// No resolver for DNS routes.
+    #[error(transparent)]
+    Resolver(#[from] dns::ResolverError),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// After TERM or INT, connections finished or their deadline passed.
+    Stopped,
+    /// A second TERM or INT.
+    Forced,
+}
+
+/// A gateway whose addresses are reserved and which does not run yet.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    config_dump: Arc<str>,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    listeners: Vec<(SocketAddr, Socket)>,
+    admin: (SocketAddr, Socket),
+}
+
+impl App {
+    /// Reserves all addresses, so that a taken port is an error now. `config_dump` is what
+    /// `/config_dump` answers.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub fn bind(settings: Settings, config_dump: &str) -> Result<Self, StartError> {
+        let mut listeners = Vec::new();
+        if settings.gateway.enabled {
+            for address in &settings.gateway.listen {
+                listeners.push(bind(*address, "gateway.listen")?);
+            }
+        }
+        let admin = bind(settings.admin.listen, "admin.listen")?;
+        Ok(Self {
+            settings,
+            config_dump: config_dump.into(),
+            state: Arc::default(),
+            metrics: Metrics::new(),
+            listeners,
+            admin,
+        })
+    }
+
+    /// The reserved addresses of the data path, ports filled in.
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// The reserved address of the admin API, port filled in.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.0
+    }
+
+    /// Runs until TERM or INT. `ready` is called once connections are accepted.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn run(self, ready: impl FnOnce()) -> Result<Ended, StartError> {
+        let control = Builder::new_current_thread().enable_all().build()?;
+        control.block_on(self.control(ready))
+    }
+
+    async fn control(self, ready: impl FnOnce()) -> Result<Ended, StartError> {
+        let mut signals = Signals::new()?;
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let gates = Gates::new(&self.state);
+        let workers = self.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
+        let workers = Arc::new(Workers::start(workers, &self.state.readiness)?);
+        let gateway = self.gateway();
+        let reload = Arc::new(Notify::new());
+        let loaded = self.start_control(&tasks, &stop, &reload)?;
+        let admin = self.start_admin(&stop)?;
+
+        let mut acceptors = Vec::new();
+        let mut first = Some((loaded, ready, self.listeners));
+        loop {
+            tokio::select! {
+                _ = signals.stop() => break,
+                () = signals.reload() => reload.notify_one(),
+                Ok(()) = wait_for(&mut first) => {
+                    let Some((_, ready, sockets)) = first.take() else { continue };
+                    gates.credentials.open();
+                    for (index, (address, socket)) in sockets.into_iter().enumerate() {
+                        let listener = socket::listen(socket)
+                            .map_err(|error| refused(address, "gateway.listen", error))?;
+                        let accept = accept(Arc::clone(&gateway), listener, Arc::clone(&workers), stop.clone());
+                        acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
+                            if let Err(error) = accept.await {
+                                tracing::error!(listener = %address, %error, "acceptor ended");
+                            }
+                        })?);
+                        tracing::info!(listener = %address, "accepting connections");
+                    }
+                    gates.listeners.open();
+                    ready();
+                }
+            }
+        }
+        tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");
+        gates.listeners.close();
+        stop.cancel();
+        for acceptor in acceptors {
+            // An acceptor's panic has been reported by the panic hook already.
+            let _ = acceptor.join();
+        }
+        let ended = finish(&self.state, &workers, &mut signals).await;
+        tasks.close();
+        let _ = admin.join();
+        if let Some(workers) = Arc::into_inner(workers) {
+            workers.stop();
+        }
+        Ok(ended)
+    }
+
+    fn gateway(&self) -> Arc<Gateway> {
+        let settings = &self.settings;
+        let own = self.listeners().into_iter().chain([self.admin()]).collect();
+        Arc::new(Gateway {
+            state: Arc::clone(&self.state),
+            metrics: Arc::clone(&self.metrics),
+            require_transport_header: settings.gateway.require_transport_header,
+            handshake_timeout: settings.limits.handshake_timeout,
+            local_ports: LocalPorts::new(&settings.gateway),
+            connector: Connector::new(&settings.limits, own),
+        })
+    }
+
+    /// Starts what feeds the data path; the receiver hears of the first credentials.
+    fn start_control(
+        &self,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        reload: &Arc<Notify>,
+    ) -> Result<oneshot::Receiver<()>, StartError> {
+        let (settings, state) = (&self.settings, &self.state);
+        let metrics = &self.metrics;
+        let discovery = Discovery::start(&settings.routes, state);
+        let names = discovery.dns_names();
+        if !names.is_empty() {
+            let resolver = dns::resolver(&settings.dns)?;
+            for name in names {
+                let (resolver, dns) = (resolver.clone(), settings.dns.clone());
+                let (discovery, metrics) = (Arc::clone(&discovery), Arc::clone(metrics));
+                let follow = dns::follow(name, resolver, dns, discovery, metrics);
+                tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+            }
+        }
+        let (loaded, receiver) = oneshot::channel();
+        let source = credentials::Source::new(&settings.identity, &settings.routes);
+        let (state, metrics) = (Arc::clone(state), Arc::clone(metrics));
+        let follow = credentials::follow(source, state, metrics, Arc::clone(reload), loaded);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+        Ok(receiver)
+    }
+
+    /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
+    fn start_admin(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<std::thread::JoinHandle<()>, StartError> {
+        let (address, socket) = (self.admin.0, self.admin.1.try_clone()?);
+        let listener =
+            socket::listen(socket).map_err(|error| refused(address, "admin.listen", error))?;
+        let admin = Arc::new(Admin::new(
+            Arc::clone(&self.state),
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.config_dump),
+            runtime::now_millis,
+        ));
+        let stop = stop.clone();
+        Ok(runtime::spawn_thread("admin", async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => admin.serve(listener, stop, TaskTracker::new()).await,
+                Err(error) => tracing::error!(%error, "the admin listener cannot be registered"),
+            }
+        })?)
+    }
+}
+
+/// Waits for connections to end, then cancels the rest.
+async fn finish(state: &State, workers: &Workers, signals: &mut Signals) -> Ended {
+    tokio::select! {
+        _ = timeout(STOP_DEADLINE, workers.finished()) => {}
+        () = signals.stop() => return Ended::Forced,
+    }
+    let cancelled = state.connections.cancel_where(|_| true);
+    if cancelled > 0 {
+        tracing::warn!(cancelled, "connections closed at the deadline");
+        let _ = timeout(CANCEL_DEADLINE, workers.finished()).await;
+    }
+    Ended::Stopped
+}
+
+/// Completes when the first credentials are there; never once that has been handled.
+async fn wait_for<R, S>(
+    first: &mut Option<(oneshot::Receiver<()>, R, S)>,
+) -> Result<(), oneshot::error::RecvError> {
+    match first {
+        Some((loaded, ..)) => loaded.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), StartError> {
+    let socket = socket::bind(address).map_err(|error| refused(address, key, error))?;
+    let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+    Ok((bound.unwrap_or(address), socket))
+}
+
+fn refused(address: SocketAddr, key: &'static str, error: io::Error) -> StartError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has this port: stop it or choose another one",
+        io::ErrorKind::AddrNotAvailable => "this host has no such address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "choose another address",
+    };
+    StartError::Listen { address, key, error, advice }
+}
+
+/// The readiness gates that this file opens.
+struct Gates {
+    credentials: Latch,
+    listeners: Latch,
+}
+
+impl Gates {
+    fn new(state: &State) -> Self {
+        let readiness = &state.readiness;
+        Self {
+            credentials: readiness.latch("credentials"),
+            listeners: readiness.latch("listeners"),
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        let Self { terminate, interrupt, .. } = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+
+    async fn reload(&mut self) {
+        self.hangup.recv().await;
+    }
+}

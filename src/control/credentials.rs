@@ -1,0 +1,198 @@
+//! Keeps [`State::credentials`] equal to the files: read on an interval and on demand, compared by
+//! content, checked, and swapped all or nothing.
+//!
+//! A bad, partial or missing file changes nothing and shows in log, metric and `/certs`.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use crate::config::{IdentitySettings, RouteSettings};
+use crate::observe::metrics::Metrics;
+use crate::state::{CredentialsStatus, State};
+use crate::tls::credentials::{
+    Credentials, CredentialsError, FileContent, Material, RouteMaterial,
+};
+
+/// Wait between attempts while there are no credentials at all.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why files gave no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// What they hold is not usable.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// A file cannot be read.
+    #[error("{path}: cannot be read: {error}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    identity: IdentitySettings,
+    routes: Vec<RouteSettings>,
+}
+
+impl Source {
+    /// The files that the configuration names.
+    pub fn new(identity: &IdentitySettings, routes: &[RouteSettings]) -> Self {
+        Self { identity: identity.clone(), routes: routes.to_vec() }
+    }
+
+    /// Reads every file.
+    ///
+    /// # Errors
+    /// [`LoadError::Read`] for the first that cannot be read.
+    pub fn read(&self) -> Result<Material, LoadError> {
+        let settings = &self.identity;
+        let mut bound_anchors = Vec::new();
+        for trust in &settings.trust {
+            for path in &trust.anchors {
+                bound_anchors.push((read(path)?, trust.trust_domains.clone()));
+            }
+        }
+        let mut routes = Vec::new();
+        for route in &self.routes {
+            let Some(pair) = &route.certificate else { continue };
+            routes.push(RouteMaterial {
+                sni: route.sni.clone(),
+                certificate: read(&pair.certificate)?,
+                key: read(&pair.key)?,
+            });
+        }
+        Ok(Material {
+            name: settings.name.clone(),
+            certificate: read(&settings.certificate)?,
+            key: read(&settings.key)?,
+            anchors: settings.trust_anchors.iter().map(|p| read(p)).collect::<Result<_, _>>()?,
+            bound_anchors,
+            routes,
+        })
+    }
+}
+
+/// Reads, checks and builds once, without keeping anything: what `check` does.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load(source: &Source) -> Result<Credentials, LoadError> {
+    Ok(Credentials::build(&source.read()?, None, SystemTime::now())?)
+}
+
+/// Follows the files until it is dropped; `reload` asks for a look at once, `loaded` hears of the
+/// first credentials.
+pub async fn follow(
+    source: Source,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    reload: Arc<Notify>,
+    loaded: oneshot::Sender<()>,
+) {
+    let mut follower = Follower { source, state, metrics, accepted: None };
+    let mut loaded = Some(loaded);
+    loop {
+        follower.look();
+        let interval = if follower.accepted.is_some() {
+            // Nobody hears it when the process is stopping.
+            let _ = loaded.take().map(|loaded| loaded.send(()));
+            follower.source.identity.poll_interval
+        } else {
+            FIRST_INTERVAL
+        };
+        // Asked or not, the next round looks again.
+        let _ = timeout(interval, reload.notified()).await;
+    }
+}
+
+struct Follower {
+    source: Source,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    /// What the credentials in use were made from.
+    accepted: Option<Material>,
+}
+
+impl Follower {
+    fn look(&mut self) {
+        let now = SystemTime::now();
+        let material = match self.source.read() {
+            Ok(material) => material,
+            Err(error) => return self.refuse(&error),
+        };
+        if self.accepted.as_ref() == Some(&material) {
+            return self.settle();
+        }
+        let previous = self.state.credentials.load_full();
+        match Credentials::build(&material, previous.as_deref(), now) {
+            Ok(credentials) => {
+                self.accepted = Some(material);
+                self.accept(credentials, now);
+            }
+            Err(error) => self.refuse(&error.into()),
+        }
+    }
+
+    fn accept(&self, credentials: Credentials, now: SystemTime) {
+        self.metrics.credentials_loaded(credentials.leaf_not_after, now);
+        tracing::info!(identity = %credentials.identity, generation = credentials.generation,
+            anchors = credentials.verifier.anchors().len(),
+            expires = %humantime::format_rfc3339_seconds(credentials.leaf_not_after),
+            "credentials loaded; new handshakes use them");
+        self.state.credentials.store(Some(Arc::new(credentials)));
+        let loaded = self.state.credentials_status.load().loaded + 1;
+        self.update(|status| CredentialsStatus {
+            loaded,
+            loaded_at: Some(now),
+            problem: None,
+            ..status.clone()
+        });
+    }
+
+    /// Counts and logs a refusal once, however often the same files are looked at.
+    fn refuse(&self, error: &LoadError) {
+        let problem: Arc<str> = error.to_string().into();
+        if self.state.credentials_status.load().problem.as_ref() == Some(&problem) {
+            return;
+        }
+        self.metrics.credentials_refused();
+        let kept = if self.accepted.is_some() {
+            "the old ones stay in use"
+        } else {
+            "there are none yet, 4143 stays closed"
+        };
+        tracing::error!(%error, "credentials refused, {kept}; correct the file");
+        self.update(|status| CredentialsStatus {
+            refused: status.refused + 1,
+            problem: Some(problem.clone()),
+            ..status.clone()
+        });
+    }
+
+    /// The files are again what is in use: an earlier problem is over.
+    fn settle(&self) {
+        if self.state.credentials_status.load().problem.is_some() {
+            tracing::info!("credential files are again those in use");
+            self.update(|status| CredentialsStatus { problem: None, ..status.clone() });
+        }
+    }
+
+    fn update(&self, change: impl Fn(&CredentialsStatus) -> CredentialsStatus) {
+        self.state.credentials_status.rcu(|status| change(status));
+    }
+}
+
+fn read(path: &Path) -> Result<FileContent, LoadError> {
+    let error = |error| LoadError::Read { path: path.display().to_string(), error };
+    Ok(FileContent { path: path.to_owned(), bytes: std::fs::read(path).map_err(error)? })
+}

@@ -1,0 +1,3 @@
+//! Sockets, without a word of TLS or of what flows through them.
+
+pub mod socket;

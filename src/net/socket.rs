@@ -1,0 +1,197 @@
+//! Listening, accepting, tuning, and the ways to end a TCP connection.
+//!
+//! A socket of the data path is *armed* from its first moment: dropping it sends a reset. Only a
+//! connection that ended cleanly is disarmed, so a refusal, a timeout, a cancelled task or a panic
+//! can never look like a clean end to the peer.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// Connections that the kernel completes while we do not accept; it caps this at
+/// `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4096;
+/// How often [`drain`] looks whether everything has left.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Bytes thrown away at most while a refused peer reads its alert.
+const MAX_LINGER_BYTES: usize = 64 * 1024;
+
+/// Options of every connection of the data path, on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Idle time before keepalive probes, and the time between them.
+    pub keepalive: Duration,
+    /// How long sent data may stay unacknowledged.
+    pub user_timeout: Duration,
+}
+
+/// Reserves an address without listening yet, so that a taken port is known at start. `[::]`
+/// takes IPv4 too.
+///
+/// # Errors
+/// What the system says, an address in use above all.
+pub fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Starts to listen.
+///
+/// # Errors
+/// What the system says; another process may have started to listen since [`bind`].
+pub fn listen(socket: Socket) -> io::Result<std::net::TcpListener> {
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts one connection without registering it with a reactor: its worker will do that once.
+///
+/// # Errors
+/// `WouldBlock` when none is waiting; others as the system says.
+pub fn accept(listener: impl AsFd) -> io::Result<(StdStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let stream = StdStream::from(socket);
+    let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
+    Ok((stream, unmapped(peer)))
+}
+
+/// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) as the IPv4 address that it is.
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Sets NODELAY, keepalive and TCP_USER_TIMEOUT, and arms the socket.
+///
+/// # Errors
+/// What the system says; the connection may already be gone.
+pub fn prepare(stream: impl AsFd, options: &Options) -> io::Result<()> {
+    let stream = SockRef::from(&stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(options.keepalive).with_interval(options.keepalive);
+    stream.set_tcp_nodelay(true)?;
+    stream.set_tcp_keepalive(&keepalive)?;
+    stream.set_tcp_user_timeout(Some(options.user_timeout))?;
+    stream.set_linger(Some(Duration::ZERO))
+}
+
+/// After a clean end: closing is no reset any more.
+pub fn disarm(stream: impl AsFd) {
+    // It fails only for a socket that is gone, where nothing is left to protect.
+    let _ = SockRef::from(&stream).set_linger(None);
+}
+
+/// Waits until the kernel has sent all that was written, so that a reset which follows does not
+/// overtake it. The caller bounds the time.
+pub async fn drain(stream: &TcpStream) {
+    // With this mark a socket polls as writable only when nothing waits to be sent.
+    if SockRef::from(stream).set_tcp_notsent_lowat(1).is_err() {
+        return;
+    }
+    loop {
+        let mut fds = [PollFd::new(stream, PollFlags::OUT)];
+        match poll(&mut fds, Some(&rustix::event::Timespec::default())) {
+            Ok(0) => tokio::time::sleep(DRAIN_INTERVAL).await,
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Lets a refused peer read the alert that was just written: closing with its unread bytes still
+/// in our queue would send a reset that can overtake the alert. The caller bounds the time.
+pub async fn linger(mut stream: TcpStream) {
+    if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let (mut scrap, mut left) = (vec![0; 4096], MAX_LINGER_BYTES);
+    while let Ok(count @ 1..) = stream.read(&mut scrap).await {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn pair() -> (StdStream, StdStream) {
+        let listener = listen(bind(([127, 0, 0, 1], 0).into()).expect("bind")).expect("listen");
+        let client = StdStream::connect(listener.local_addr().expect("bound")).expect("connect");
+        loop {
+            match accept(&listener) {
+                Ok((server, peer)) => {
+                    assert_eq!(peer, client.local_addr().expect("bound"));
+                    return (client, server);
+                }
+                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    const OPTIONS: Options =
+        Options { keepalive: Duration::from_secs(10), user_timeout: Duration::from_secs(30) };
+
+    #[test]
+    fn an_armed_socket_resets_and_a_disarmed_one_ends_cleanly() {
+        let (mut client, server) = pair();
+        prepare(&server, &OPTIONS).expect("prepared");
+        drop(server);
+        let error = client.read(&mut [0; 1]).expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+        let (mut client, server) = pair();
+        prepare(&server, &OPTIONS).expect("prepared");
+        disarm(&server);
+        drop(server);
+        assert_eq!(client.read(&mut [0; 1]).expect("a clean end"), 0);
+    }
+
+    #[tokio::test]
+    async fn drain_waits_for_what_the_peer_has_no_room_for() {
+        let (mut client, mut server) = pair();
+        while server.write(&[0; 65536]).is_ok() {}
+        let server = TcpStream::from_std(server).expect("registered");
+        let short = Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, drain(&server)).await.is_err());
+        client.set_nonblocking(true).expect("set");
+        let reader = tokio::time::timeout(Duration::from_secs(5), async {
+            let mut scrap = vec![0; 1 << 20];
+            loop {
+                let _ = client.read(&mut scrap);
+                tokio::task::yield_now().await;
+            }
+        });
+        tokio::select! {
+            _ = reader => panic!("it never drained"),
+            () = drain(&server) => {}
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_known_before_listening() {
+        let first = bind(([127, 0, 0, 1], 0).into()).expect("bind");
+        let address = first.local_addr().expect("bound").as_socket().expect("inet");
+        let _listener = listen(first).expect("listen");
+        let error = bind(address).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

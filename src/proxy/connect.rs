@@ -1,0 +1,227 @@
+//! A connection to one of a route's endpoints: the next one is tried when one fails.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::end::End;
+use super::handshake::{self, HandshakeError};
+use crate::config::LimitSettings;
+use crate::model::balance::choose;
+use crate::model::header::{Header, SessionProtocol, encode};
+use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
+use crate::model::route::{Endpoint, Onward, Route};
+use crate::model::service::Port;
+use crate::net::socket;
+use crate::observe::metrics::Metrics;
+use crate::runtime::now_millis;
+use crate::tls::credentials::Credentials;
+
+/// Bounds of connecting, and where a connection must never lead.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// One attempt, onward TLS included.
+    pub timeout: Duration,
+    /// All attempts of one connection.
+    pub total_timeout: Duration,
+    /// Options of the new socket.
+    pub options: socket::Options,
+    /// Our own listeners.
+    pub own_listeners: Vec<SocketAddr>,
+}
+
+/// A connected endpoint; it counts as open until this drops.
+#[derive(Debug)]
+pub struct Connected {
+    /// Its bytes; a header has been written where one is due.
+    pub end: End,
+    /// Where.
+    pub address: SocketAddr,
+    /// Who it proved to be.
+    pub identity: Option<Identity>,
+    _open: OpenCount,
+}
+
+/// Why no endpoint was reached; of several failures the last.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The route has none.
+    #[error("the route has no endpoint")]
+    NoEndpoints,
+    /// It leads back to ourselves.
+    #[error("{0} is a listener of this gateway")]
+    OwnListener(SocketAddr),
+    /// TLS failed, or it is not who it should be.
+    #[error("onward TLS to {0}: {1}")]
+    Tls(SocketAddr, HandshakeError),
+    /// The endpoint did not take up the transport header.
+    #[error("onward TLS to {0}: it did not negotiate transport.l5d.io/v1")]
+    NoHeader(SocketAddr),
+    /// TCP failed.
+    #[error("{0}: {1}")]
+    Tcp(SocketAddr, io::Error),
+    /// It did not answer in time.
+    #[error("{0} did not answer in time")]
+    TimedOut(SocketAddr),
+}
+
+impl ConnectError {
+    /// How the connection of the client ends with this.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoEndpoints => Outcome::NoEndpoints,
+            Self::OwnListener(_) => Outcome::OwnListener,
+            Self::Tls(..) | Self::NoHeader(_) => Outcome::OnwardTlsFailed,
+            Self::Tcp(_, error) if error.kind() == io::ErrorKind::TimedOut => {
+                Outcome::ConnectTimeout
+            }
+            Self::Tcp(..) => Outcome::ConnectFailed,
+            Self::TimedOut(_) => Outcome::ConnectTimeout,
+        }
+    }
+}
+
+/// Holds an endpoint's place in the balance.
+#[derive(Debug)]
+struct OpenCount(Arc<Endpoint>);
+
+impl OpenCount {
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.state.opened();
+        Self(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for OpenCount {
+    fn drop(&mut self) {
+        self.0.state.closed();
+    }
+}
+
+impl Connector {
+    /// Bounds as configured.
+    pub fn new(limits: &LimitSettings, own_listeners: Vec<SocketAddr>) -> Self {
+        let options =
+            socket::Options { keepalive: limits.keepalive, user_timeout: limits.tcp_user_timeout };
+        Self {
+            timeout: limits.connect_timeout,
+            total_timeout: limits.connect_total_timeout,
+            options,
+            own_listeners,
+        }
+    }
+
+    /// Connects to an endpoint of `route`, trying each at most once within the total time. An onward
+    /// header names the client's `session` protocol again.
+    ///
+    /// # Errors
+    /// The last failure; see [`ConnectError`].
+    pub async fn connect(
+        &self,
+        route: &Route,
+        session: Option<SessionProtocol>,
+        credentials: &Credentials,
+        metrics: &Metrics,
+    ) -> Result<Connected, ConnectError> {
+        let deadline = Instant::now() + self.total_timeout;
+        let mut tried = Vec::new();
+        let mut last = ConnectError::NoEndpoints;
+        while let Some(index) =
+            choose(&route.endpoints, |i| tried.contains(&i), now_millis(), || fastrand::u32(..))
+        {
+            let Some(endpoint) = route.endpoints.get(index) else { break };
+            tried.push(index);
+            let open = OpenCount::new(endpoint);
+            let until = deadline.min(Instant::now() + self.timeout);
+            let attempt = timeout_at(until, self.attempt(endpoint, session, credentials)).await;
+            let result = attempt.unwrap_or(Err(ConnectError::TimedOut(endpoint.dial_address())));
+            metrics.endpoint_connect(result.is_ok());
+            match result {
+                Ok((end, identity)) => {
+                    endpoint.state.succeeded();
+                    let address = endpoint.dial_address();
+                    return Ok(Connected { end, address, identity, _open: open });
+                }
+                Err(error) => last = error,
+            }
+            if endpoint.state.failed(now_millis()) {
+                metrics.endpoint_ejected();
+                tracing::warn!(endpoint = %endpoint.dial_address(), target = %route.target,
+                    error = %last, "endpoint ejected after repeated connect failures");
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        session: Option<SessionProtocol>,
+        credentials: &Credentials,
+    ) -> Result<(End, Option<Identity>), ConnectError> {
+        let address = endpoint.dial_address();
+        let tcp = |error| ConnectError::Tcp(address, error);
+        let stream = TcpStream::connect(address).await.map_err(tcp)?;
+        if self.is_own_listener(&stream) {
+            return Err(ConnectError::OwnListener(address));
+        }
+        socket::prepare(&stream, &self.options).map_err(tcp)?;
+        let Some(onward) = &endpoint.onward else {
+            return Ok((End::Tcp(stream), None));
+        };
+        let (mut end, identity) = Self::onward(stream, address, onward, credentials).await?;
+        if let Some(port) = Port::new(endpoint.address.port()) {
+            let mut header = Vec::new();
+            encode(&Header { name: None, port, session }, &mut header);
+            let reset = |_| tcp(io::ErrorKind::ConnectionReset.into());
+            write_all(&mut end, &header).await.map_err(reset)?;
+        }
+        Ok((end, Some(identity)))
+    }
+
+    /// mTLS to a Linkerd proxy or another gateway, which must take our header.
+    async fn onward(
+        stream: TcpStream,
+        address: SocketAddr,
+        onward: &Onward,
+        credentials: &Credentials,
+    ) -> Result<(End, Identity), ConnectError> {
+        let handshake = handshake::connect(stream, credentials, &onward.identity, address.ip());
+        let established = handshake.await.map_err(|error| ConnectError::Tls(address, error))?;
+        if !established.transport_header {
+            return Err(ConnectError::NoHeader(address));
+        }
+        Ok((established.end, established.identity))
+    }
+
+    /// True when the connection leads to a listener of ours, whatever form the address had: the
+    /// destination is loopback, or the very address that the system chose as our source.
+    fn is_own_listener(&self, stream: &TcpStream) -> bool {
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
+            return false;
+        };
+        let (local, peer) = (socket::unmapped(local), socket::unmapped(peer));
+        let is_local = peer.ip().is_loopback() || peer.ip() == local.ip();
+        is_local
+            && self.own_listeners.iter().map(|own| socket::unmapped(*own)).any(|own| {
+                own.port() == peer.port() && (own.ip().is_unspecified() || own.ip() == peer.ip())
+            })
+    }
+}
+
+async fn write_all(end: &mut End, mut bytes: &[u8]) -> Result<(), super::end::Fault> {
+    while !bytes.is_empty() {
+        let written = poll_fn(|cx| end.poll_write(cx, bytes)).await?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    poll_fn(|cx| end.poll_flush(cx)).await
+}

@@ -1,0 +1,234 @@
+//! The TLS handshake in both roles: a TCP connection becomes an [`Established`] one.
+//!
+//! The ClientHello decides which configuration serves: Linkerd's when it offers ALPN
+//! `transport.l5d.io/v1`, else the plain one by server name. No type of rustls leaves this module.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use rustls::server::{Accepted, AcceptedAlert, Acceptor};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
+use tokio::net::TcpStream;
+use tokio_rustls::{StartHandshake, TlsConnector};
+
+use super::end::End;
+use super::identify::{self, IdentifyError};
+use crate::model::header::ALPN;
+use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
+use crate::net::socket;
+use crate::tls::credentials::Credentials;
+use crate::tls::stream::TlsStream;
+use crate::tls::verify::{Presented, Role};
+
+/// How long a refused client may take to read its alert.
+const ALERT_DEADLINE: Duration = Duration::from_millis(500);
+/// Bytes read at once while the ClientHello is incomplete; Linkerd's is 1.5 to 1.8 KB.
+const HELLO_READ: usize = 2048;
+
+/// A connection with a verified peer.
+#[derive(Debug)]
+pub struct Established {
+    /// Its bytes.
+    pub end: End,
+    /// Who the peer is.
+    pub identity: Identity,
+    /// True when `transport.l5d.io/v1` was negotiated: a transport header comes first.
+    pub transport_header: bool,
+    /// The server name that the client asked for, lower-case.
+    pub sni: Option<Box<str>>,
+    /// Application bytes that came with the end of the handshake.
+    pub early_bytes: Vec<u8>,
+}
+
+/// Why a handshake gave no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The peer's certificate breaks a rule, or leads to no anchor.
+    #[error("{0}")]
+    Certificate(CertificateError),
+    /// The peer closed or reset on the way.
+    #[error("the peer closed during the handshake")]
+    Closed,
+    /// The peer closed or reset before its first byte.
+    #[error("the peer closed before its first byte")]
+    ClosedBeforeFirstByte,
+    /// The header is required and the client did not offer its ALPN.
+    #[error("the client did not offer ALPN transport.l5d.io/v1")]
+    HeaderRequired,
+    /// The certificate names nobody, or somebody that it must not.
+    #[error(transparent)]
+    Identify(#[from] IdentifyError),
+    /// Anything else that TLS forbids.
+    #[error("{0}")]
+    Tls(rustls::Error),
+}
+
+impl HandshakeError {
+    /// How the connection of a client ends with this.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Certificate(error) => certificate_outcome(error),
+            Self::Closed => Outcome::HandshakeClosed,
+            Self::ClosedBeforeFirstByte => Outcome::ClosedBeforeFirstByte,
+            Self::HeaderRequired => Outcome::TransportHeaderRequired,
+            Self::Identify(error) => error.outcome(),
+            Self::Tls(error) => tls_outcome(error),
+        }
+    }
+}
+
+/// Accepts a client.
+///
+/// # Errors
+/// See [`HandshakeError`]. Whatever alert there is has been sent and given time to arrive; dropping
+/// the socket has reset it.
+pub async fn accept(
+    stream: TcpStream,
+    credentials: &Credentials,
+    require_header: bool,
+    sni: &mut Option<Box<str>>,
+) -> Result<Established, HandshakeError> {
+    let (accepted, stream) = client_hello(stream).await?;
+    let hello = accepted.client_hello();
+    *sni = hello.server_name().map(Into::into);
+    let wants_header = hello.alpn().is_some_and(|mut offered| offered.any(|p| p == ALPN));
+    if require_header && !wants_header {
+        return Err(HandshakeError::HeaderRequired);
+    }
+    let config = if wants_header { &credentials.linkerd } else { &credentials.plain };
+    let start = StartHandshake::from_parts(accepted, stream);
+    let mut stream = match start.into_stream(Arc::clone(config)).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            // Boxed: only refused clients pay for the wait's state.
+            let _ = Box::pin(tokio::time::timeout(ALERT_DEADLINE, socket::linger(stream))).await;
+            return Err(classify(error));
+        }
+    };
+    let session = stream.get_mut().1;
+    let transport_header = session.alpn_protocol() == Some(ALPN);
+    let mut early_bytes = Vec::new();
+    // What is decrypted already lies in memory: this reads no socket and ends in WouldBlock.
+    let _ = io::Read::read_to_end(&mut session.reader(), &mut early_bytes);
+    let presented = Presented::new(session.peer_certificates().unwrap_or_default());
+    let identity = identify::identify(credentials, Role::Client, &presented, SystemTime::now())?;
+    let end = End::Tls(TlsStream::new(stream));
+    Ok(Established { end, identity, transport_header, sni: sni.clone(), early_bytes })
+}
+
+/// Reads until the ClientHello is complete.
+async fn client_hello(stream: TcpStream) -> Result<(Accepted, TcpStream), HandshakeError> {
+    let mut acceptor = Acceptor::default();
+    let mut seen = false;
+    loop {
+        // An error shows in the read that follows.
+        let _ = stream.readable().await;
+        match read_hello(&stream, &mut acceptor) {
+            Ok(0) if seen => return Err(HandshakeError::Closed),
+            Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte),
+            Ok(_) => seen = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) if seen => return Err(HandshakeError::Closed),
+            Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte),
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok((accepted, stream)),
+            Ok(None) => {}
+            Err((error, alert)) => {
+                let _ = Box::pin(tokio::time::timeout(ALERT_DEADLINE, refuse(stream, alert))).await;
+                return Err(HandshakeError::Tls(error));
+            }
+        }
+    }
+}
+
+/// One read from the socket into the acceptor. The buffer lies on the stack, not in the future.
+fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor) -> io::Result<usize> {
+    let mut buffer = [0; HELLO_READ];
+    let count = stream.try_read(&mut buffer)?;
+    let mut bytes = buffer.get(..count).unwrap_or_default();
+    while !bytes.is_empty() {
+        acceptor.read_tls(&mut bytes)?;
+    }
+    Ok(count)
+}
+
+async fn refuse(stream: TcpStream, mut alert: AcceptedAlert) {
+    let mut bytes = Vec::new();
+    if alert.write_all(&mut bytes).is_ok() {
+        // A socket that has sent nothing yet has room for these few bytes.
+        let _ = stream.try_write(&bytes);
+        socket::linger(stream).await;
+    }
+}
+
+/// Connects to an endpoint that must prove to be `expected`, and negotiates the transport header.
+///
+/// # Errors
+/// See [`HandshakeError`].
+pub async fn connect(
+    stream: TcpStream,
+    credentials: &Credentials,
+    expected: &Identity,
+    peer: IpAddr,
+) -> Result<Established, HandshakeError> {
+    let name = match expected.dns_name().and_then(|name| ServerName::try_from(name).ok()) {
+        Some(name) => name.to_owned(),
+        // A SPIFFE ID is no server name; rustls sends none for an address.
+        None => ServerName::IpAddress(peer.into()),
+    };
+    let connector = TlsConnector::from(Arc::clone(&credentials.onward));
+    let stream = connector.connect(name, stream).await.map_err(classify)?;
+    let session = stream.get_ref().1;
+    let transport_header = session.alpn_protocol() == Some(ALPN);
+    let presented = Presented::new(session.peer_certificates().unwrap_or_default());
+    let identity = identify::identify(credentials, Role::Server, &presented, SystemTime::now())?;
+    identify::expect(&identity, expected)?;
+    let end = End::Tls(TlsStream::new(stream));
+    Ok(Established { end, identity, transport_header, sni: None, early_bytes: Vec::new() })
+}
+
+fn classify(error: io::Error) -> HandshakeError {
+    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        return HandshakeError::Closed;
+    };
+    match inner.clone() {
+        rustls::Error::InvalidCertificate(error) => HandshakeError::Certificate(error),
+        other => HandshakeError::Tls(other),
+    }
+}
+
+fn certificate_outcome(error: &CertificateError) -> Outcome {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Outcome::CertificateExpired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Outcome::CertificateNotYetValid
+        }
+        CertificateError::UnknownIssuer => Outcome::CertificateUntrusted,
+        _ => Outcome::CertificateInvalid,
+    }
+}
+
+fn tls_outcome(error: &rustls::Error) -> Outcome {
+    match error {
+        rustls::Error::NoCertificatesPresented => Outcome::CertificateMissing,
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            Outcome::NotTls
+        }
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        )
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => Outcome::TlsVersion,
+        _ => Outcome::TlsFailed,
+    }
+}

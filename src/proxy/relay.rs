@@ -1,0 +1,237 @@
+//! Bytes both ways until both sides have ended: half-close kept, nothing lost or reordered.
+//!
+//! A connection owns a buffer only while it holds bytes that the other side has no room for; what
+//! moves straight through passes a buffer that the worker thread owns. Everything accepted by TLS
+//! is flushed before the relay waits.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::end::{End, Fault};
+use crate::model::counts::ByteCounts;
+use crate::model::outcome::Outcome;
+use crate::net::socket;
+
+/// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.
+const SCRATCH: usize = 64 * 1024;
+/// Reads of one direction before other connections of the worker get their turn: 1 MiB.
+const READS_PER_TURN: usize = 16;
+/// How long what was read before a fault may take to leave.
+const LAST_BYTES_DEADLINE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// Which side a fault is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The peer that connected to us.
+    Client,
+    /// The endpoint that we connected to.
+    Endpoint,
+}
+
+/// The side that ended a connection before both were done, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The side.
+    pub side: Side,
+    /// What it did.
+    pub fault: Fault,
+}
+
+/// Relays until both sides have ended. `early` are bytes already read from the client.
+///
+/// After `Ok` both sides are disarmed. After a fault what was read before it has been written as
+/// far as a second allows, and dropping the ends resets both.
+///
+/// # Errors
+/// The first side that broke.
+pub async fn relay(
+    client: &mut End,
+    endpoint: &mut End,
+    early: Vec<u8>,
+    bytes: &ByteCounts,
+) -> Result<(), Broken> {
+    bytes.add_from_client(early.len() as u64);
+    let mut up = Flow::new(Side::Client, Side::Endpoint, early);
+    let mut down = Flow::new(Side::Endpoint, Side::Client, Vec::new());
+    let count_up = |n| bytes.add_from_client(n);
+    let count_down = |n| bytes.add_to_client(n);
+    let first = poll_fn(|cx| {
+        // A fault is reported by the kernel once; afterwards the same socket reads like a clean
+        // end. So nothing may be read any more once either direction has met one.
+        let up = up.poll(cx, client, endpoint, &count_up)?;
+        let down = down.poll(cx, endpoint, client, &count_down)?;
+        let done = up.is_ready() && down.is_ready();
+        if done { Poll::Ready(Ok::<(), Broken>(())) } else { Poll::Pending }
+    })
+    .await;
+    let Err(broken) = first else {
+        client.disarm();
+        endpoint.disarm();
+        return Ok(());
+    };
+    let last_bytes = async {
+        match broken.side {
+            // What the broken side sent before it broke still goes to the other one.
+            Side::Client => {
+                up.finish(client, endpoint, &count_up).await;
+                socket::drain(endpoint.tcp()).await;
+            }
+            Side::Endpoint => {
+                down.finish(endpoint, client, &count_down).await;
+                socket::drain(client.tcp()).await;
+            }
+        }
+    };
+    // Whether or not it was enough, the reset that follows says that the end is not clean.
+    let _ = tokio::time::timeout(LAST_BYTES_DEADLINE, last_bytes).await;
+    Err(broken)
+}
+
+/// One direction.
+struct Flow {
+    from: Side,
+    to: Side,
+    /// Bytes read and not yet accepted by the other side; empty most of the time.
+    pending: Vec<u8>,
+    /// How many of them have been accepted.
+    sent: usize,
+    /// The other side's fault, met while writing.
+    sink_fault: Option<Fault>,
+    /// One side has broken: an end of the source is no clean end any more.
+    salvaging: bool,
+    state: FlowState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FlowState {
+    /// Reading and writing.
+    Open,
+    /// The source has ended or broken; what is pending goes out, and then, after a clean end, the
+    /// end itself.
+    Ending { clean: bool },
+    /// Nothing more will move.
+    Done,
+}
+
+impl Flow {
+    fn new(from: Side, to: Side, pending: Vec<u8>) -> Self {
+        let state = FlowState::Open;
+        Self { from, to, pending, sent: 0, sink_fault: None, salvaging: false, state }
+    }
+
+    /// Moves bytes until there is nothing to do or the turn is over.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut End,
+        to: &mut End,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<(), Broken>> {
+        let (source, sink) = (self.from, self.to);
+        for _ in 0..READS_PER_TURN {
+            if self.state == FlowState::Done {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_pending(cx, to)).map_err(|fault| Broken { side: sink, fault })?;
+            if let FlowState::Ending { clean } = self.state {
+                let end = if clean { to.poll_shutdown(cx) } else { to.poll_flush(cx) };
+                ready!(end).map_err(|fault| Broken { side: sink, fault })?;
+                self.state = FlowState::Done;
+                continue;
+            }
+            let Poll::Ready(read) = self.poll_once(cx, from, to, count) else {
+                ready!(to.poll_flush(cx)).map_err(|fault| Broken { side: sink, fault })?;
+                return Poll::Pending;
+            };
+            match read {
+                Ok(0) => self.state = FlowState::Ending { clean: !self.salvaging },
+                Ok(_) => {}
+                Err(fault) => {
+                    self.state = FlowState::Ending { clean: false };
+                    return Poll::Ready(Err(Broken { side: source, fault }));
+                }
+            }
+        }
+        // Others first; we are polled again at once.
+        cx.waker().wake_by_ref();
+        ready!(to.poll_flush(cx)).map_err(|fault| Broken { side: sink, fault })?;
+        Poll::Pending
+    }
+
+    /// One read, and a write of as much of it as the other side takes.
+    fn poll_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut End,
+        to: &mut End,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<usize, Fault>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let read = ready!(from.poll_read(cx, buffer))?;
+            let Some(mut rest) = buffer.get(..read) else { return Poll::Ready(Ok(read)) };
+            count(read as u64);
+            while !rest.is_empty() {
+                match to.poll_write(cx, rest) {
+                    Poll::Ready(Ok(written)) => rest = rest.get(written..).unwrap_or_default(),
+                    Poll::Ready(Err(fault)) => {
+                        self.sink_fault = Some(fault);
+                        break;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            self.pending.extend_from_slice(rest);
+            Poll::Ready(Ok(read))
+        })
+    }
+
+    /// Writes what is pending and gives its memory back.
+    fn poll_pending(&mut self, cx: &mut Context<'_>, to: &mut End) -> Poll<Result<(), Fault>> {
+        if let Some(fault) = self.sink_fault {
+            return Poll::Ready(Err(fault));
+        }
+        while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.sent += ready!(to.poll_write(cx, rest))?;
+        }
+        if self.sent > 0 {
+            (self.pending, self.sent) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// After the source broke: everything it sent before that, as far as it can be had.
+    async fn finish(&mut self, from: &mut End, to: &mut End, count: &impl Fn(u64)) {
+        self.salvaging = true;
+        loop {
+            let step = poll_fn(|cx| self.poll(cx, from, to, count)).await;
+            // The source's own fault ends the reading, not the writing.
+            if !matches!(step, Err(Broken { side, .. }) if side == self.from)
+                || self.state == FlowState::Done
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl Broken {
+    /// How the connection ends with this.
+    pub fn outcome(self) -> Outcome {
+        match (self.side, self.fault) {
+            (Side::Client, Fault::Reset) => Outcome::ClientReset,
+            (Side::Client, Fault::Truncated) => Outcome::ClientTruncated,
+            (Side::Client, Fault::Tls) => Outcome::ClientTlsError,
+            (Side::Client, Fault::Unreachable) => Outcome::ClientUnreachable,
+            (Side::Endpoint, Fault::Reset) => Outcome::EndpointReset,
+            (Side::Endpoint, Fault::Truncated) => Outcome::EndpointTruncated,
+            (Side::Endpoint, Fault::Tls) => Outcome::EndpointTlsError,
+            (Side::Endpoint, Fault::Unreachable) => Outcome::EndpointUnreachable,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The facts of one connection, gathered stage by stage, and their one end: one [`Outcome`], one
+//! access-log line, one set of metric increments.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connect::Connected;
+use super::relay::{Broken, Side};
+use crate::model::header::SessionProtocol;
+use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
+use crate::model::route::Route;
+use crate::observe::access::{self, AccessRecord};
+use crate::observe::metrics::{Metrics, Transport};
+use crate::state::connections::{Registration, Stage};
+
+/// One connection from accept to its outcome.
+pub struct Session {
+    /// Its place among the live connections.
+    pub registration: Registration,
+    /// The server name of the ClientHello.
+    pub sni: Option<Box<str>>,
+    metrics: Arc<Metrics>,
+    accepted: Instant,
+    established: Option<Instant>,
+    connected: Option<Instant>,
+    transport_header: bool,
+    protocol: Option<SessionProtocol>,
+    route: Option<Arc<Route>>,
+    rule: Option<&'static str>,
+    server_identity: Option<Identity>,
+    client_transport: Option<Transport>,
+    endpoint_transport: Option<Transport>,
+    detail: Option<String>,
+}
+
+impl Session {
+    /// A connection that was just accepted.
+    pub fn new(registration: Registration, metrics: Arc<Metrics>) -> Self {
+        Self {
+            registration,
+            sni: None,
+            metrics,
+            accepted: Instant::now(),
+            established: None,
+            connected: None,
+            transport_header: false,
+            protocol: None,
+            route: None,
+            rule: None,
+            server_identity: None,
+            client_transport: None,
+            endpoint_transport: None,
+            detail: None,
+        }
+    }
+
+    /// The handshake is complete and the client known.
+    pub fn established(&mut self, identity: &Identity, transport_header: bool) {
+        let now = Instant::now();
+        self.metrics.handshake(now - self.accepted);
+        self.established = Some(now);
+        self.transport_header = transport_header;
+        let live = &self.registration;
+        live.identified(identity.clone());
+        live.enter(Stage::Header);
+        let bytes = Arc::clone(&live.bytes);
+        self.client_transport = Some(self.metrics.client_transport(live.local, identity, bytes));
+    }
+
+    /// The header was received; `route` is what it led to, if anything.
+    pub fn header(
+        &mut self,
+        protocol: Option<SessionProtocol>,
+        route: Option<&Route>,
+        identity: &Identity,
+    ) {
+        self.protocol = protocol;
+        self.metrics.header(protocol, route.map(|route| &route.target), identity);
+    }
+
+    /// The session protocol of the header.
+    pub fn protocol(&self) -> Option<SessionProtocol> {
+        self.protocol
+    }
+
+    /// A rule allowed the way to `route`.
+    pub fn routed(&mut self, route: Arc<Route>, rule: &'static str) {
+        self.registration.targeted(route.target.clone());
+        self.registration.enter(Stage::Connect);
+        self.route = Some(route);
+        self.rule = Some(rule);
+    }
+
+    /// An endpoint was reached.
+    pub fn connected(&mut self, connected: &Connected) {
+        let now = Instant::now();
+        self.metrics.connect(now - self.established.unwrap_or(self.accepted));
+        self.connected = Some(now);
+        self.server_identity = connected.identity.clone();
+        let live = &self.registration;
+        live.connected(connected.address);
+        live.enter(Stage::Relay);
+        if let Some(route) = &self.route {
+            let (identity, bytes) = (connected.identity.as_ref(), Arc::clone(&live.bytes));
+            let address = connected.address;
+            let transport =
+                self.metrics.endpoint_transport(&route.target, address, identity, bytes);
+            self.endpoint_transport = Some(transport);
+        }
+    }
+
+    /// The relay ended.
+    pub fn relayed(&mut self, result: Result<(), Broken>) -> Outcome {
+        let (client, endpoint) = match result {
+            Ok(()) => ("", ""),
+            Err(Broken { side: Side::Client, fault }) => (fault.errno(), ""),
+            Err(Broken { side: Side::Endpoint, fault }) => ("", fault.errno()),
+        };
+        if let Some(transport) = self.client_transport.take() {
+            transport.close(client);
+        }
+        if let Some(transport) = self.endpoint_transport.take() {
+            transport.close(endpoint);
+        }
+        result.map_or_else(|broken| broken.outcome(), |()| Outcome::Closed)
+    }
+
+    /// More about the outcome, for the access log.
+    pub fn explain(&mut self, detail: impl ToString) {
+        self.detail = Some(detail.to_string());
+    }
+
+    /// Ends it: counted and logged once.
+    pub fn finish(self, outcome: Outcome) {
+        let live = &self.registration;
+        let now = Instant::now();
+        self.metrics.outcome(outcome);
+        access::log(&AccessRecord {
+            id: live.id,
+            peer: live.peer,
+            local: live.local,
+            outcome,
+            identity: live.identity(),
+            sni: self.sni.as_deref(),
+            transport_header: self.transport_header,
+            session: self.protocol,
+            target: self.route.as_ref().map(|route| &route.target),
+            rule: self.rule,
+            endpoint: live.endpoint(),
+            server_identity: self.server_identity.as_ref(),
+            bytes_from_client: live.bytes.from_client(),
+            bytes_to_client: live.bytes.to_client(),
+            handshake: self.established.map(|at| at - self.accepted),
+            connect: self.connected.zip(self.established).map(|(to, from)| to - from),
+            total: now - self.accepted,
+            detail: self.detail.as_deref(),
+        });
+    }
+}

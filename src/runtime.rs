@@ -1,0 +1,186 @@
+//! Threads and tasks: workers of the data path, threads of their own for acceptors and admin, the
+//! descriptor limit, a clock. The only place that spawns.
+//!
+//! One current-thread runtime per worker: a connection lives on one thread from its handshake to
+//! its end and shares nothing per read or write.
+
+use std::future::Future;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::state::readiness::{Heartbeat, Readiness};
+
+/// How often a worker says that it lives: often enough for a gate that closes after 5 s.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The data path's threads.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Worker>,
+    threads: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+/// One thread of the data path.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its place among the workers, from 0.
+    pub index: usize,
+    handle: Handle,
+    tasks: TaskTracker,
+    open: AtomicUsize,
+}
+
+impl Workers {
+    /// Starts `count` workers, each with a readiness gate that its heartbeat keeps open.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no reactor.
+    pub fn start(count: usize, readiness: &Readiness) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let (mut workers, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let tasks = TaskTracker::new();
+            workers.push(Worker {
+                index,
+                handle: runtime.handle().clone(),
+                tasks: tasks.clone(),
+                open: AtomicUsize::new(0),
+            });
+            let heartbeat = readiness.heartbeat(&format!("worker {index}"));
+            let life = live(heartbeat, stop.clone());
+            threads.push(thread(&format!("worker-{index}"), move || runtime.block_on(life))?);
+        }
+        Ok(Self { workers, threads, stop })
+    }
+
+    /// The worker with the fewest open connections.
+    pub fn least_loaded(&self) -> Option<&Worker> {
+        self.workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed))
+    }
+
+    /// All workers.
+    pub fn all(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// Completes when every connection has ended. No new one may be started any more.
+    pub async fn finished(&self) {
+        for worker in &self.workers {
+            worker.tasks.close();
+            worker.tasks.wait().await;
+        }
+    }
+
+    /// Ends the threads; connections that are still open are dropped, which resets them.
+    pub fn stop(self) {
+        self.stop.cancel();
+        for thread in self.threads {
+            // A worker's panic has been reported by the panic hook already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Worker {
+    /// Runs a connection on this worker.
+    pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(connection, &self.handle);
+    }
+
+    /// Counts a connection in; call it before [`Worker::spawn`], so that a burst spreads.
+    pub fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts it out.
+    pub fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn live(heartbeat: Heartbeat, stop: CancellationToken) {
+    let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => heartbeat.beat(),
+        }
+    }
+}
+
+/// Runs `main` on a current-thread runtime of its own, on a thread named `name`.
+///
+/// # Errors
+/// When the system gives no thread or no reactor.
+pub fn spawn_thread(
+    name: &str,
+    main: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread(name, move || runtime.block_on(main))
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// Workers to start when the configuration does not say: the CPUs that affinity and the cgroup's
+/// quota leave us.
+pub fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Raises the soft descriptor limit to the hard one and returns it. A connection takes two
+/// descriptors.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_err() {
+            return limit.current;
+        }
+    }
+    limit.maximum
+}
+
+/// Milliseconds since the process first asked: the clock of endpoint ejection.
+pub fn now_millis() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_run_what_they_are_given_and_beat() {
+        let readiness = Readiness::default();
+        let workers = Workers::start(2, &readiness).expect("threads");
+        let (send, receive) = std::sync::mpsc::sync_channel(2);
+        for _ in 0..2 {
+            let worker = workers.least_loaded().expect("one");
+            worker.opened();
+            let (send, index) = (send.clone(), worker.index);
+            worker.spawn(async move {
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                send.send((index, name)).expect("a receiver");
+            });
+        }
+        let mut ran: Vec<_> = (0..2).map(|_| receive.recv().expect("both run")).collect();
+        ran.sort();
+        assert_eq!(ran, [(0, "worker-0".to_owned()), (1, "worker-1".to_owned())]);
+        assert!(readiness.gates().iter().all(|(_, open)| *open));
+        workers.stop();
+    }
+}

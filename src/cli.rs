@@ -24,7 +24,9 @@ const EXIT_INTERNAL: u8 = 70;
 
 /// Joins Kubernetes clusters: mutual TLS in on 4143, checked identities, local services out.
 #[derive(Debug, Parser)]
+// A flag before a subcommand would be parsed for `run` and silently not used: it is refused.
 #[command(name = "linkerd-gateway", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,7 +1,8 @@
 //! Configuration: what an operator wrote becomes [`Settings`] once, or a list of all its problems.
 //!
-//! `load` gathers the layers (defaults, file, `config.d`, environment, flags), `raw` is the tree of
-//! values with their origins, `check` turns it into [`Settings`]. Nothing else in the crate reads
+//! `schema` lists the keys, `load` gathers the layers (defaults, file, `config.d`, environment,
+//! flags), `raw` is the tree of values with their origins, `check` turns it into [`Settings`],
+//! `problem` is what they report and `print` the way back to TOML. Nothing else in the crate reads
 //! files, variables or flags for configuration.
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,10 @@ use crate::model::service::{Port, Target};
 
 pub mod check;
 pub mod load;
+pub mod print;
+pub mod problem;
 pub mod raw;
+pub mod schema;
 
 /// A complete, checked configuration.
 #[derive(Clone, Debug, PartialEq)]

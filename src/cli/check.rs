@@ -1,15 +1,81 @@
-//! `check`.
+//! `check`: is this configuration correct, and is what it points to there? Changes nothing and
+//! opens no sockets.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
 
 use super::Failure;
+use crate::config::Settings;
+use crate::config::load::{Loaded, Sources, load};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
-pub struct CheckArgs {}
+pub struct CheckArgs {
+    /// The configuration file; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+}
 
 /// Runs `check`.
 ///
 /// # Errors
-/// When the command fails.
-pub fn check(_args: &CheckArgs) -> Result<(), Failure> {
+/// When the configuration is wrong, or a file that it names.
+pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let loaded = load(&Sources::from_process(args.config.clone())).map_err(Failure::usage)?;
+    credential_files(&loaded.settings)?;
+    println!("configuration ok: {}", summary(&loaded));
     Ok(())
+}
+
+/// Checks the PEM files that the settings name: here, that each can be opened.
+fn credential_files(settings: &Settings) -> Result<(), Failure> {
+    let problems: Vec<_> = named_files(settings)
+        .into_iter()
+        .filter_map(|(key, path)| {
+            let error = File::open(path).err()?;
+            Some(format!("\n{key}: {} cannot be read: {error}", path.display()))
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    let message = format!("{} {noun} with named files{}", problems.len(), problems.concat());
+    Err(Failure::usage(anyhow!(message)))
+}
+
+/// All files that the settings name, each with the key that names it.
+fn named_files(settings: &Settings) -> Vec<(String, &Path)> {
+    let identity = &settings.identity;
+    let mut files = vec![
+        ("identity.certificate".to_owned(), identity.certificate.as_path()),
+        ("identity.key".to_owned(), identity.key.as_path()),
+    ];
+    for (index, path) in identity.trust_anchors.iter().enumerate() {
+        files.push((format!("identity.trust_anchors[{index}]"), path));
+    }
+    for (index, trust) in identity.trust.iter().enumerate() {
+        for (anchor, path) in trust.anchors.iter().enumerate() {
+            files.push((format!("identity.trust[{index}].anchors[{anchor}]"), path));
+        }
+    }
+    for (index, route) in settings.routes.iter().enumerate() {
+        if let Some(pair) = &route.certificate {
+            files.push((format!("route[{index}].certificate"), &pair.certificate));
+            files.push((format!("route[{index}].key"), &pair.key));
+        }
+    }
+    files
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let Settings { gateway, admin, routes, .. } = &loaded.settings;
+    let noun = if routes.len() == 1 { "route" } else { "routes" };
+    let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
+    let gateway = if gateway.enabled { listen.join(", ") } else { "disabled".to_owned() };
+    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let files = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
+    format!("{} {noun}, gateway {gateway}, admin {} ({files})", routes.len(), admin.listen)
 }

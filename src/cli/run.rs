@@ -1,15 +1,58 @@
-//! `run`.
+//! `run`, the default command: loads the configuration and serves until it is told to stop.
+
+use std::path::PathBuf;
 
 use super::Failure;
+use crate::config::load::{Sources, load};
 
-/// Arguments of `run`.
+/// Arguments of `run`. Each flag is also a key of the configuration and stands over it; values are
+/// checked there, so that their problems are listed with the others.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {}
+pub struct RunArgs {
+    /// The configuration file; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// What is logged, like info or warn,linkerd_gateway=debug (log.level).
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// text or json (log.format).
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Worker threads of the data path (runtime.workers).
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<String>,
+    /// Where clients connect, like [::]:4143; may be repeated (gateway.listen).
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Where the admin API listens, like [::]:4191 (admin.listen).
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+}
+
+impl RunArgs {
+    /// The process's environment, the file and the flags that were given.
+    pub fn sources(&self) -> Sources {
+        let mut sources = Sources::from_process(self.config.clone());
+        let single = [
+            ("log.level", &self.log, "--log"),
+            ("log.format", &self.log_format, "--log-format"),
+            ("runtime.workers", &self.workers, "--workers"),
+            ("admin.listen", &self.admin_listen, "--admin-listen"),
+        ];
+        for (key, value, flag) in single {
+            sources.flags.extend(value.clone().map(|value| (key.to_owned(), value, flag)));
+        }
+        let listen = self.listen.iter().cloned();
+        sources.flags.extend(listen.map(|value| ("gateway.listen".to_owned(), value, "--listen")));
+        sources
+    }
+}
 
 /// Runs `run`.
 ///
 /// # Errors
-/// When the command fails.
-pub fn run(_args: &RunArgs) -> Result<(), Failure> {
+/// When the configuration is wrong.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let _loaded = load(&args.sources()).map_err(Failure::usage)?;
     Ok(())
 }

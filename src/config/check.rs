@@ -1,1 +1,173 @@
-//! check
+//! The tree of values becomes [`Settings`], or a report of everything that is wrong with it.
+//!
+//! Called by `load` when all layers are merged. Pure: files that the configuration names are not
+//! looked at here. Every function reads all of its keys before it combines them, so that one
+//! problem never hides another.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::problem::Report;
+use super::raw::{Cursor, Node};
+use super::schema::closest;
+use super::{
+    AdminSettings, DnsSettings, GatewaySettings, LimitSettings, LogFormat, LogSettings,
+    RuntimeSettings, Settings,
+};
+use crate::model::service::Port;
+
+mod endpoint;
+mod identity;
+mod listeners;
+mod route;
+mod values;
+
+use values::{address, addresses, duration, one_of};
+
+/// More workers than any machine has CPUs would only be a typing error.
+const MOST_WORKERS: usize = 1024;
+/// The kernel's own bound of TCP_KEEPIDLE (`MAX_TCP_KEEPIDLE`), in seconds.
+const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+/// No timeout of a handshake or connect makes sense beyond it; also keeps milliseconds in 32 bits.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// The shortest timeout: what the timers resolve.
+const SHORTEST: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Checks the tree; `None` when something was reported.
+pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
+    let root = Cursor::root(tree, report);
+    for module in ["kubernetes", "mirror", "egress"] {
+        refuse_module(&root, module);
+    }
+    let runtime = root.child("runtime").and_then(|at| runtime(&at));
+    let gateway = root.child("gateway").and_then(|at| gateway(&at));
+    let admin = root.child("admin").and_then(|at| admin(&at));
+    let identity = root.child("identity").and_then(|at| identity::identity(&at));
+    let limits = root.child("limits").and_then(|at| limits(&at));
+    let log = root.child("log").and_then(|at| log(&at));
+    let dns = root.child("dns").and_then(|at| dns(&at));
+    let listeners = listeners::listeners(&root, gateway.as_ref(), admin.as_ref());
+    // An unusable file may set other listeners than those that are left.
+    let known = if report.is_incomplete() { &[] } else { listeners.as_slice() };
+    let routes = route::routes(&root, known);
+    Some(Settings {
+        runtime: runtime?,
+        gateway: gateway?,
+        admin: admin?,
+        identity: identity?,
+        limits: limits?,
+        log: log?,
+        dns: dns?,
+        routes: routes?,
+    })
+}
+
+/// Sections of modules that this version lacks may only be switched off.
+fn refuse_module(root: &Cursor<'_>, module: &str) {
+    let enabled = root.child(module).and_then(|section| section.child("enabled"));
+    if let Some(at) = enabled.filter(|at| at.boolean() == Some(true)) {
+        at.refuse::<()>(format!("found true, but this version has no {module} module"));
+    }
+}
+
+fn runtime(at: &Cursor<'_>) -> Option<RuntimeSettings> {
+    let workers = at.optional("workers", |at| at.integer(1..=MOST_WORKERS))?;
+    Some(RuntimeSettings { workers })
+}
+
+fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
+    let enabled = at.required("enabled", "true or false", Cursor::boolean);
+    let listen = at.required("listen", "a list of addresses", addresses);
+    let header = at.required("require_transport_header", "true or false", Cursor::boolean);
+    let ports = at.required("local_ports", "a list of ports", |at| {
+        at.list("a list of ports, like [8080]", |at| at.integer(1..=u16::MAX).and_then(Port::new))
+    });
+    let local_address = at.optional("local_address", |at| {
+        at.parsed("an IP address like \"127.0.0.1\"", |text| text.parse().ok())
+    });
+    Some(GatewaySettings {
+        enabled: enabled?,
+        listen: listen?,
+        require_transport_header: header?,
+        local_ports: ports?,
+        local_address: local_address?,
+    })
+}
+
+fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
+    Some(AdminSettings { listen: at.required("listen", "an address", address)? })
+}
+
+fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
+    let timeout = |name| at.required(name, "a duration", |at| duration(at, SHORTEST..=LONGEST));
+    let handshake_timeout = timeout("handshake_timeout");
+    let connect_timeout = timeout("connect_timeout");
+    let connect_total_timeout = timeout("connect_total_timeout");
+    let tcp_user_timeout = timeout("tcp_user_timeout");
+    let keepalive = at.required("keepalive", "a duration", |at| {
+        // The kernel counts in whole seconds and refuses 0.
+        duration(at, SECOND..=MOST_KEEPALIVE)
+    });
+    if connect_timeout.zip(connect_total_timeout).is_some_and(|(one, all)| one > all) {
+        if let Some(at) = at.child("connect_total_timeout") {
+            at.wrong::<()>("a duration of at least connect_timeout, which it bounds");
+        }
+        return None;
+    }
+    Some(LimitSettings {
+        handshake_timeout: handshake_timeout?,
+        connect_timeout: connect_timeout?,
+        connect_total_timeout: connect_total_timeout?,
+        keepalive: keepalive?,
+        tcp_user_timeout: tcp_user_timeout?,
+    })
+}
+
+fn log(at: &Cursor<'_>) -> Option<LogSettings> {
+    let level = at.required("level", "a log filter", filter);
+    let format = at.required("format", "a format", |at| {
+        one_of(at, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let access = at.required("access", "true or false", Cursor::boolean);
+    Some(LogSettings { level: level?, format: format?, access: access? })
+}
+
+fn filter(at: &Cursor<'_>) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let expected = "a filter like \"info\" or \"warn,linkerd_gateway=debug\"";
+    let text = at.parsed(expected, |text| Some(text.trim()).filter(|text| !text.is_empty()))?;
+    if let Err(error) = EnvFilter::builder().parse(text) {
+        return at.wrong(&format!("{expected} ({})", super::raw::shown(&error.to_string())));
+    }
+    // The parser takes a misspelt level for the name of a crate, which would silence everything.
+    for word in text.split(',').map(str::trim) {
+        let known = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let near = closest(&word.to_ascii_lowercase(), LEVELS).filter(|_| !known);
+        if let Some(level) = near {
+            return at.wrong(&format!("{expected}: did you mean \"{level}\"?"));
+        }
+    }
+    Some(text.to_owned())
+}
+
+fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {
+    let servers = at.required("servers", "a list of addresses", addresses);
+    let min_ttl = at.required("min_ttl", "a duration", |at| duration(at, SECOND..=LONGEST));
+    let max_ttl = at.required("max_ttl", "a duration", |at| duration(at, SECOND..=LONGEST));
+    if min_ttl.zip(max_ttl).is_some_and(|(min, max)| min > max) {
+        if let Some(at) = at.child("max_ttl") {
+            at.wrong::<()>("a duration of at least min_ttl");
+        }
+        return None;
+    }
+    Some(DnsSettings { servers: servers?, min_ttl: min_ttl?, max_ttl: max_ttl? })
+}
+
+/// A path as it stands; relative ones are relative to the current directory.
+fn path(at: &Cursor<'_>) -> Option<PathBuf> {
+    let usable = |text: &&str| !text.is_empty() && !text.contains('\0');
+    at.parsed("the path of a PEM file", |text| Some(text).filter(usable).map(PathBuf::from))
+}

@@ -1,0 +1,38 @@
+//! Values that several keys share: durations, addresses, choices.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::raw::Cursor;
+
+/// A duration like `"5s"` within `range`.
+pub fn duration(at: &Cursor<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let parsed = at.text().and_then(|text| humantime::parse_duration(text).ok());
+    parsed.filter(|duration| range.contains(duration)).or_else(|| {
+        let (least, most) = (*range.start(), *range.end());
+        let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+        at.wrong(&format!("a duration like \"5s\", from {least} to {most}"))
+    })
+}
+
+/// An IP address with a port; port 0 lets the system choose, which tests use.
+pub fn address(at: &Cursor<'_>) -> Option<SocketAddr> {
+    at.parsed("an address and port like \"0.0.0.0:4143\" or \"[::]:4143\"", |text| {
+        text.parse().ok()
+    })
+}
+
+/// A list of [`address`]es.
+pub fn addresses(at: &Cursor<'_>) -> Option<Vec<SocketAddr>> {
+    at.list("a list of addresses like [\"[::]:4143\"]", address)
+}
+
+/// One of the named values.
+pub fn one_of<T: Copy>(at: &Cursor<'_>, values: &[(&str, T)]) -> Option<T> {
+    let found = values.iter().find(|(name, _)| at.text() == Some(name));
+    found.map(|(_, value)| *value).or_else(|| {
+        let names: Vec<_> = values.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        at.wrong(&names.join(" or "))
+    })
+}

@@ -1,0 +1,170 @@
+//! Every key that exists, with its kind and default: the one list that unknown keys, environment
+//! variables, `config print` and the test of `config/gateway.toml` go by.
+//!
+//! Meaning and ranges are `check`'s. A key that is added here needs its line there, in `Settings`
+//! and in `config/gateway.toml`; the tests name the one that was forgotten.
+
+use super::raw::{Node, Origin, Value};
+
+mod admit;
+mod suggest;
+
+pub use admit::Admission;
+pub use suggest::{closest, paths};
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// True or false.
+    Boolean(Option<bool>),
+    /// A list of strings, or of tables with these keys.
+    Endpoints(&'static [Key]),
+    /// A whole number.
+    Integer(Option<i64>),
+    /// A list of whole numbers.
+    Integers(Option<&'static [i64]>),
+    /// A key that a later version will have: refused with this reason, because an operator who
+    /// writes it relies on it.
+    Refused(&'static str),
+    /// A table with these keys.
+    Section(&'static [Key]),
+    /// A list of tables with these keys, `[[...]]`. All layers' entries count.
+    Tables(&'static [Key]),
+    /// A string: a name, a path, an address, a duration.
+    Text(Option<&'static str>),
+    /// A list of strings.
+    Texts(Option<&'static [&'static str]>),
+}
+
+/// A key: its name in its table, what it holds and, within the kind, its default.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name in its table.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind }
+    }
+
+    /// The value when nothing sets it.
+    pub fn default(&self) -> Option<Node> {
+        let node = |value| Node { value, origin: Origin::Default };
+        let text = |text: &&str| node(Value::Text((*text).to_owned()));
+        let value = match self.kind {
+            Kind::Boolean(value) => Value::Boolean(value?),
+            Kind::Integer(number) => Value::Integer(number?),
+            Kind::Integers(numbers) => {
+                Value::Array(numbers?.iter().map(|n| node(Value::Integer(*n))).collect())
+            }
+            Kind::Text(value) => Value::Text(value?.to_owned()),
+            Kind::Texts(texts) => Value::Array(texts?.iter().map(text).collect()),
+            Kind::Endpoints(_) | Kind::Refused(_) | Kind::Section(_) | Kind::Tables(_) => {
+                return None;
+            }
+        };
+        Some(node(value))
+    }
+
+    /// The keys of its tables, if it holds any.
+    pub fn keys(&self) -> &'static [Self] {
+        match self.kind {
+            Kind::Endpoints(keys) | Kind::Section(keys) | Kind::Tables(keys) => keys,
+            _ => &[],
+        }
+    }
+}
+
+/// The sections of the configuration.
+pub const ROOT: &[Key] = &[
+    Key::new("runtime", Kind::Section(&[Key::new("workers", Kind::Integer(None))])),
+    Key::new("gateway", Kind::Section(GATEWAY)),
+    Key::new("admin", Kind::Section(ADMIN)),
+    Key::new("identity", Kind::Section(IDENTITY)),
+    Key::new("limits", Kind::Section(LIMITS)),
+    Key::new("log", Kind::Section(LOG)),
+    Key::new("dns", Kind::Section(DNS)),
+    Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Refused(NO_POLICY))])),
+    Key::new("kubernetes", Kind::Section(DISABLED)),
+    Key::new("mirror", Kind::Section(DISABLED)),
+    Key::new("egress", Kind::Section(DISABLED)),
+    Key::new("route", Kind::Tables(ROUTE)),
+];
+
+const NO_POLICY: &str = "policy rules are not in this version: every client with a trusted \
+     certificate may reach every route, and a rule that were ignored would not protect anything";
+const NO_METRICS_LISTEN: &str =
+    "a listener of its own for metrics is not in this version: /metrics is on admin.listen";
+
+const GATEWAY: &[Key] = &[
+    Key::new("enabled", Kind::Boolean(Some(true))),
+    Key::new("listen", Kind::Texts(Some(&["[::]:4143"]))),
+    Key::new("require_transport_header", Kind::Boolean(Some(false))),
+    Key::new("local_ports", Kind::Integers(Some(&[]))),
+    Key::new("local_address", Kind::Text(None)),
+];
+
+const ADMIN: &[Key] = &[
+    Key::new("listen", Kind::Text(Some("[::]:4191"))),
+    Key::new("metrics_listen", Kind::Refused(NO_METRICS_LISTEN)),
+];
+
+const IDENTITY: &[Key] = &[
+    Key::new("source", Kind::Text(Some("files"))),
+    Key::new("name", Kind::Text(None)),
+    Key::new("certificate", Kind::Text(None)),
+    Key::new("key", Kind::Text(None)),
+    Key::new("trust_anchors", Kind::Texts(None)),
+    Key::new("poll_interval", Kind::Text(Some("5s"))),
+    Key::new("trust", Kind::Tables(TRUST)),
+];
+
+const TRUST: &[Key] =
+    &[Key::new("anchors", Kind::Texts(None)), Key::new("trust_domains", Kind::Texts(None))];
+
+const LIMITS: &[Key] = &[
+    Key::new("handshake_timeout", Kind::Text(Some("5s"))),
+    Key::new("connect_timeout", Kind::Text(Some("1s"))),
+    Key::new("connect_total_timeout", Kind::Text(Some("3s"))),
+    Key::new("keepalive", Kind::Text(Some("10s"))),
+    Key::new("tcp_user_timeout", Kind::Text(Some("30s"))),
+];
+
+const LOG: &[Key] = &[
+    Key::new("level", Kind::Text(Some("info"))),
+    Key::new("format", Kind::Text(Some("text"))),
+    Key::new("access", Kind::Boolean(Some(true))),
+];
+
+const DNS: &[Key] = &[
+    Key::new("servers", Kind::Texts(Some(&[]))),
+    Key::new("min_ttl", Kind::Text(Some("5s"))),
+    Key::new("max_ttl", Kind::Text(Some("5m"))),
+];
+
+/// A module that this version lacks: it can only be off.
+const DISABLED: &[Key] = &[Key::new("enabled", Kind::Boolean(Some(false)))];
+
+const ROUTE: &[Key] = &[
+    Key::new("target", Kind::Text(None)),
+    Key::new("sni", Kind::Texts(Some(&[]))),
+    Key::new("certificate", Kind::Text(None)),
+    Key::new("key", Kind::Text(None)),
+    Key::new("default", Kind::Boolean(Some(false))),
+    Key::new("session", Kind::Text(Some("auto"))),
+    Key::new("endpoints", Kind::Endpoints(ENDPOINT)),
+    Key::new("dns", Kind::Text(None)),
+    Key::new("tls", Kind::Section(TLS)),
+];
+
+const ENDPOINT: &[Key] = &[
+    Key::new("address", Kind::Text(None)),
+    Key::new("weight", Kind::Integer(Some(1))),
+    Key::new("tls", Kind::Section(TLS)),
+];
+
+const TLS: &[Key] =
+    &[Key::new("identity", Kind::Text(None)), Key::new("port", Kind::Integer(Some(4143)))];

@@ -90,7 +90,8 @@ pub fn certs(args: &CertsArgs) -> Result<(), Failure> {
     }
     let existing = files::existing(&args.out, &files);
     if !args.force && !existing.is_empty() {
-        return Err(Failure::usage(refusal(&existing, reuse)));
+        let could_add = !reuse && Authority::exists(&args.out);
+        return Err(Failure::usage(refusal(&existing, could_add)));
     }
     files::write(&args.out, &files).map_err(Failure::internal)?;
 
@@ -153,10 +154,12 @@ fn refuse_repeated(leaves: &[LeafRequest]) -> Result<(), Failure> {
     }
 }
 
-fn refusal(existing: &[PathBuf], reuse: bool) -> anyhow::Error {
+fn refusal(existing: &[PathBuf], could_add: bool) -> anyhow::Error {
     let list: String = existing.iter().map(|path| format!("\n  {}", path.display())).collect();
-    let add = "; --leaf DIR=NAME adds a leaf signed by the existing issuer";
-    let add = if reuse { "" } else { add };
+    let add = match could_add {
+        true => "; --leaf DIR=NAME adds a leaf signed by the existing issuer",
+        false => "",
+    };
     anyhow!("nothing was written, these exist:{list}\n--force replaces them{add}")
 }
 

@@ -203,8 +203,8 @@ impl LeafBuilder<'_> {
         self
     }
 
-    /// Makes it an authority's certificate.
-    pub fn is_ca(mut self) -> Self {
+    /// Makes it a certificate with CA:true.
+    pub fn authority(mut self) -> Self {
         self.is_ca = true;
         self
     }

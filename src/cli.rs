@@ -13,6 +13,7 @@ pub mod config;
 pub mod connect;
 pub mod demo;
 pub mod inspect;
+pub mod output;
 pub mod run;
 
 /// Usage or configuration is wrong.

@@ -1,0 +1,8 @@
+//! What integration tests share. Each test binary includes this with `mod support;` and uses a
+//! part of it, so what one does not use is no dead code.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+pub mod certs;
+pub mod cli;

@@ -6,11 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::Socket;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,10 @@ use crate::proxy::route::LocalPorts;
 use crate::runtime::{self, Workers};
 use crate::state::State;
 use crate::state::readiness::Latch;
+
+mod signals;
+
+use signals::{Request, Signals};
 
 /// How long open connections may go on after TERM. Kubernetes kills after 30 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -121,40 +125,29 @@ impl App {
         control.block_on(self.control(ready))
     }
 
-    async fn control(self, ready: impl FnOnce()) -> Result<Ended, StartError> {
+    async fn control(mut self, ready: impl FnOnce()) -> Result<Ended, StartError> {
         let mut signals = Signals::new()?;
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let gates = Gates::new(&self.state);
         let workers = self.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Arc::new(Workers::start(workers, &self.state.readiness)?);
-        let gateway = self.gateway();
         let reload = Arc::new(Notify::new());
-        let loaded = self.start_control(&tasks, &stop, &reload)?;
+        let mut loaded = self.start_control(&tasks, &stop, &reload)?;
         let admin = self.start_admin(&stop)?;
 
-        let mut acceptors = Vec::new();
-        let mut first = Some((loaded, ready, self.listeners));
+        let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
             tokio::select! {
-                _ = signals.stop() => break,
-                () = signals.reload() => reload.notify_one(),
-                Ok(()) = wait_for(&mut first) => {
-                    let Some((_, ready, sockets)) = first.take() else { continue };
+                request = signals.next() => match request {
+                    Request::Reload => reload.notify_one(),
+                    Request::Stop => break,
+                },
+                Ok(()) = &mut loaded, if ready.is_some() => {
                     gates.credentials.open();
-                    for (index, (address, socket)) in sockets.into_iter().enumerate() {
-                        let listener = socket::listen(socket)
-                            .map_err(|error| refused(address, "gateway.listen", error))?;
-                        let accept = accept(Arc::clone(&gateway), listener, Arc::clone(&workers), stop.clone());
-                        acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
-                            if let Err(error) = accept.await {
-                                tracing::error!(listener = %address, %error, "acceptor ended");
-                            }
-                        })?);
-                        tracing::info!(listener = %address, "accepting connections");
-                    }
+                    acceptors = self.start_acceptors(&workers, &stop)?;
                     gates.listeners.open();
-                    ready();
+                    ready.take().into_iter().for_each(|ready| ready());
                 }
             }
         }
@@ -172,6 +165,28 @@ impl App {
             workers.stop();
         }
         Ok(ended)
+    }
+
+    /// Opens the data path's listeners, one thread each.
+    fn start_acceptors(
+        &mut self,
+        workers: &Arc<Workers>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let gateway = self.gateway();
+        let mut acceptors = Vec::new();
+        for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
+            let listener = socket::listen(socket)
+                .map_err(|error| refused(address, "gateway.listen", error))?;
+            let accept = accept(Arc::clone(&gateway), listener, Arc::clone(workers), stop.clone());
+            acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
+                if let Err(error) = accept.await {
+                    tracing::error!(listener = %address, %error, "the acceptor ended");
+                }
+            })?);
+            tracing::info!(listener = %address, "accepting connections");
+        }
+        Ok(acceptors)
     }
 
     fn gateway(&self) -> Arc<Gateway> {
@@ -216,10 +231,7 @@ impl App {
     }
 
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
-    fn start_admin(
-        &self,
-        stop: &CancellationToken,
-    ) -> Result<std::thread::JoinHandle<()>, StartError> {
+    fn start_admin(&self, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
         let (address, socket) = (self.admin.0, self.admin.1.try_clone()?);
         let listener =
             socket::listen(socket).map_err(|error| refused(address, "admin.listen", error))?;
@@ -253,16 +265,6 @@ async fn finish(state: &State, workers: &Workers, signals: &mut Signals) -> Ende
     Ended::Stopped
 }
 
-/// Completes when the first credentials are there; never once that has been handled.
-async fn wait_for<R, S>(
-    first: &mut Option<(oneshot::Receiver<()>, R, S)>,
-) -> Result<(), oneshot::error::RecvError> {
-    match first {
-        Some((loaded, ..)) => loaded.await,
-        None => std::future::pending().await,
-    }
-}
-
 fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), StartError> {
     let socket = socket::bind(address).map_err(|error| refused(address, key, error))?;
     let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
@@ -292,33 +294,5 @@ impl Gates {
             credentials: readiness.latch("credentials"),
             listeners: readiness.latch("listeners"),
         }
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        let Self { terminate, interrupt, .. } = self;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
-
-    async fn reload(&mut self) {
-        self.hangup.recv().await;
     }
 }

@@ -16,6 +16,8 @@ pub mod inspect;
 pub mod output;
 pub mod run;
 
+/// A second TERM cut the drain short.
+const EXIT_FORCED: u8 = 1;
 /// Usage or configuration is wrong.
 const EXIT_USAGE: u8 = 64;
 /// Something outside is missing: a port is taken, a peer does not answer.
@@ -69,6 +71,12 @@ impl Failure {
     /// Something outside is missing: exit 69.
     pub fn unavailable(error: impl Into<anyhow::Error>) -> Self {
         Self { code: EXIT_UNAVAILABLE, error: error.into() }
+    }
+
+    /// A second TERM: exit 1.
+    pub fn forced() -> Self {
+        let error = anyhow::anyhow!("stopped by a second signal; open connections were reset");
+        Self { code: EXIT_FORCED, error }
     }
 
     /// An internal fault: exit 70.

@@ -2,6 +2,7 @@
 //! `proxy::handshake` and the admin server, that knows rustls.
 
 pub mod chain_cache;
+pub mod client;
 pub mod configs;
 pub mod credentials;
 pub mod facts;

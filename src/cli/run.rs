@@ -1,9 +1,15 @@
 //! `run`, the default command: loads the configuration and serves until it is told to stop.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::load::{Sources, load};
+use crate::app::{App, Ended};
+use crate::config::LogFormat;
+use crate::config::load::{Loaded, Sources, load};
+use crate::config::print::json;
+use crate::observe::logs;
+use crate::runtime;
 
 /// Arguments of `run`. Each flag is also a key of the configuration and stands over it; values are
 /// checked there, so that their problems are listed with the others.
@@ -48,11 +54,35 @@ impl RunArgs {
     }
 }
 
-/// Runs `run`.
+/// The addresses of a running gateway, ports filled in.
+pub(super) struct Addresses {
+    /// The data path's listeners.
+    pub(super) gateway: Vec<SocketAddr>,
+    /// The admin API.
+    pub(super) admin: SocketAddr,
+}
+
+/// Runs the gateway until TERM or INT.
 ///
 /// # Errors
-/// When the configuration is wrong.
+/// Exit 64 when the configuration is wrong, 69 when an address is taken, 1 after a second TERM.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let _loaded = load(&args.sources()).map_err(Failure::usage)?;
-    Ok(())
+    let loaded = load(&args.sources()).map_err(Failure::usage)?;
+    serve(&loaded, |_| {})
+}
+
+/// Runs a loaded configuration until TERM or INT; `ready` is called once connections are accepted.
+pub(super) fn serve(loaded: &Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), Failure> {
+    let log = &loaded.settings.log;
+    logs::init(&log.level, log.format == LogFormat::Json, log.access).map_err(Failure::usage)?;
+    let descriptors = runtime::raise_descriptor_limit();
+    let app = App::bind(loaded.settings.clone(), &json(&loaded.tree).to_string());
+    let app = app.map_err(Failure::unavailable)?;
+    let addresses = Addresses { gateway: app.listeners(), admin: app.admin() };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %addresses.admin, descriptors,
+        "starting");
+    match app.run(|| ready(&addresses)).map_err(Failure::unavailable)? {
+        Ended::Stopped => Ok(()),
+        Ended::Forced => Err(Failure::forced()),
+    }
 }

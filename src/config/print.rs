@@ -15,6 +15,20 @@ pub fn print(tree: &Node, origins: bool) -> String {
     printer.out
 }
 
+/// The same values as JSON, for `/config_dump`.
+pub fn json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Array(nodes) => nodes.iter().map(json).collect(),
+        Value::Boolean(value) => (*value).into(),
+        Value::Integer(value) => (*value).into(),
+        Value::Other(text) | Value::Text(text) => text.as_str().into(),
+        Value::Table(table) => {
+            let entries = table.iter().map(|(key, node)| (key.clone(), json(node)));
+            serde_json::Value::Object(entries.collect())
+        }
+    }
+}
+
 struct Printer {
     out: String,
     origins: bool,

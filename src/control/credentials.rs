@@ -193,6 +193,6 @@ impl Follower {
 }
 
 fn read(path: &Path) -> Result<FileContent, LoadError> {
-    let error = |error| LoadError::Read { path: path.display().to_string(), error };
-    Ok(FileContent { path: path.to_owned(), bytes: std::fs::read(path).map_err(error)? })
+    FileContent::read(path)
+        .map_err(|error| LoadError::Read { path: path.display().to_string(), error })
 }

@@ -5,11 +5,12 @@
 //! can never look like a clean end to the peer.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream as StdStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncReadExt;
@@ -33,11 +34,24 @@ pub struct Options {
 }
 
 /// Reserves an address without listening yet, so that a taken port is known at start. `[::]`
-/// takes IPv4 too.
+/// takes IPv4 too, and becomes `0.0.0.0` on a host without IPv6.
 ///
 /// # Errors
 /// What the system says, an address in use above all.
 pub fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let no_ipv6 = |error: &io::Error| {
+        let errnos = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+        errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    match bind_exactly(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
+            bind_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
+        result => result,
+    }
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;

@@ -2,7 +2,8 @@
 //!
 //! `control::credentials` reads the files and swaps the result into [`crate::state::State`].
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -150,6 +151,16 @@ pub struct Credentials {
     pub onward: Arc<ClientConfig>,
 }
 
+impl FileContent {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), bytes: std::fs::read(path)? })
+    }
+}
+
 impl Credentials {
     /// Checks the material and builds every TLS configuration from it: chains verify, keys match,
     /// our name is present, nothing of ours has expired.
@@ -211,19 +222,14 @@ fn trust(
     for (file, domains) in unbound.chain(bound) {
         let path = &file.path;
         for der in parse(file, pem::certificates)? {
-            let index =
-                match anchors.iter().position(|a| a.der == der) {
-                    Some(known) => known,
-                    None => {
-                        certificates.extend(CertificateFacts::read(Role::Anchor, path, &der));
-                        let anchor = Anchor::new(der);
-                        anchors.push(anchor.map_err(|error| CredentialsError::Anchor {
-                            path: path.clone(),
-                            error,
-                        })?);
-                        anchors.len() - 1
-                    }
-                };
+            let index = match anchors.iter().position(|a| a.der == der) {
+                Some(known) => known,
+                None => {
+                    certificates.extend(CertificateFacts::read(Role::Anchor, path, &der));
+                    anchors.push(anchor(file, der)?);
+                    anchors.len() - 1
+                }
+            };
             domains.iter().for_each(|domain| bindings.bind(index, domain.as_str()));
         }
     }
@@ -237,6 +243,24 @@ fn trust(
     })
 }
 
+/// Every certificate of the files as an anchor.
+///
+/// # Errors
+/// When one is unusable, or there is none.
+pub(super) fn trust_anchors(files: &[FileContent]) -> Result<Vec<Anchor>, CredentialsError> {
+    let mut anchors = Vec::new();
+    for file in files {
+        for der in parse(file, pem::certificates)? {
+            anchors.push(anchor(file, der)?);
+        }
+    }
+    if anchors.is_empty() { Err(CredentialsError::NoAnchor) } else { Ok(anchors) }
+}
+
+fn anchor(file: &FileContent, der: CertificateDer<'static>) -> Result<Anchor, CredentialsError> {
+    Anchor::new(der).map_err(|error| CredentialsError::Anchor { path: file.path.clone(), error })
+}
+
 fn parse<T>(
     file: &FileContent,
     parser: impl Fn(&[u8]) -> Result<T, PemError>,
@@ -244,7 +268,11 @@ fn parse<T>(
     parser(&file.bytes).map_err(|error| CredentialsError::Pem { path: file.path.clone(), error })
 }
 
-fn certified_key(
+/// A chain with the key of its leaf.
+///
+/// # Errors
+/// When either is unusable or they do not belong together.
+pub(super) fn certified_key(
     certificate: &FileContent,
     key: &FileContent,
 ) -> Result<CertifiedKey, CredentialsError> {

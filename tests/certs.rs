@@ -1,16 +1,17 @@
-//! `certs` and `inspect` on the real binary: what they write works, nothing is overwritten
-//! unasked, and nothing that a peer made reaches the terminal unescaped.
+//! `certs` on the real binary: what it writes works, and nothing is overwritten unasked.
+
+#![allow(clippy::expect_used, reason = "test code")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use tempfile::TempDir;
 
-use support::certs::{DNS, Key, TestCa, TestLeaf, Usage};
+use support::certs::{Key, TestCa, TestLeaf};
+use support::cli::{field, gateway, openssl, refused, succeeds, text};
 
 mod support;
 
@@ -28,43 +29,9 @@ const FILES: [&str; 8] = [
     "issuer.key",
 ];
 
-fn gateway(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_linkerd-gateway"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    // A command that does not read its input closes the pipe early.
-    let _ = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("it ends")
-}
-
 fn certs(out: &Path, arguments: &[&str]) -> Output {
     let out = out.to_str().expect("UTF-8");
     gateway(&[&["certs", "--out", out], arguments].concat(), b"")
-}
-
-fn inspect(what: &str, input: &[u8]) -> (String, String, Option<i32>) {
-    text(&gateway(&["inspect", what, "-"], input))
-}
-
-fn text(output: &Output) -> (String, String, Option<i32>) {
-    let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    (utf8(&output.stdout), utf8(&output.stderr), output.status.code())
-}
-
-fn succeeds(output: &Output) -> String {
-    let (out, error, code) = text(output);
-    assert_eq!((error.as_str(), code), ("", Some(0)), "{out}");
-    out
-}
-
-fn refused(output: &Output, reason: &str) {
-    let (out, error, code) = text(output);
-    assert_eq!((out.as_str(), code), ("", Some(64)), "{error}");
-    assert!(error.contains(reason), "{error:?} does not say {reason:?}");
 }
 
 /// Every file below `root` with its content.
@@ -84,27 +51,12 @@ fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn openssl(directory: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl").args(arguments).current_dir(directory).output();
-    let output = output.expect("openssl is installed");
-    assert!(output.status.success(), "openssl {arguments:?}: {:?}", text(&output));
-    text(&output).0
-}
-
 fn verify(directory: &Path, leaf: &str) {
     let chain = ["-CAfile", "ca.crt", "-untrusted", "issuer.crt"];
     for purpose in ["sslserver", "sslclient"] {
         let strict = ["-x509_strict", "-purpose", purpose, leaf];
         openssl(directory, &[&["verify"], &chain[..], &strict[..]].concat());
     }
-}
-
-/// The value of a line of `inspect cert` in its first certificate.
-fn field(explained: &str, name: &str) -> Vec<String> {
-    let first = explained.split("\ncertificate 2").next().unwrap_or_default();
-    let lines = first.lines().filter_map(|line| line.strip_prefix("  "));
-    let values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    values.map(|value| value.trim_start().to_owned()).collect()
 }
 
 fn identity_of(path: &Path) -> Vec<String> {
@@ -336,214 +288,32 @@ fn bad_arguments_exit_64() {
 }
 
 #[test]
-fn inspect_explains_every_kind_of_key_and_the_chain() {
-    for (key, name) in
-        Key::ALL.into_iter().zip(["Ed25519", "ECDSA P-256", "ECDSA P-384", "RSA 2048"])
-    {
-        let ca = TestCa::with_depth("east", 2);
-        let leaf = ca.leaf().dns("web.ns").common_name("web, O=Evil").key(key).issue();
-        let (explained, error, code) = inspect("cert", leaf.chain.as_bytes());
-        assert_eq!((error.as_str(), code), ("", Some(0)));
-        assert_eq!(field(&explained, "key"), [name]);
-        assert_eq!(field(&explained, "identity"), ["web.ns"]);
-        assert_eq!(field(&explained, "subject"), ["CN=web\\, O=Evil"]);
-        assert_eq!(field(&explained, "issuer"), ["CN=issuer2.east"]);
-        assert_eq!(field(&explained, "authority"), ["no"]);
-        assert_eq!(field(&explained, "usage"), ["server authentication, client authentication"]);
-        assert_eq!(field(&explained, "refused"), [] as [&str; 0]);
-        assert_eq!(explained.matches("\n  identity ").count(), 1, "only the leaf has one");
-        assert!(explained.contains("certificate 3 of 3\n"), "{explained}");
-        let (from_der, _, _) = inspect("cert", &leaf.der);
-        assert_eq!(field(&from_der, "sha256"), field(&explained, "sha256"));
-        let file = leaf.write();
-        let path = file.certificate.to_str().expect("UTF-8");
-        let shown = openssl(
-            file.directory.path(),
-            &["x509", "-in", path, "-noout", "-fingerprint", "-sha256"],
-        );
-        let shown = shown.trim().rsplit('=').next().unwrap_or_default().to_lowercase();
-        assert_eq!(field(&explained, "sha256"), [shown]);
-    }
-}
-
-#[test]
-fn inspect_says_why_the_gateway_would_refuse() {
-    let ca = TestCa::new("east");
-    let named = || ca.leaf().dns("a.b");
-    let cases: [(TestLeaf, &str); 11] = [
-        (ca.leaf().issue(), "no subject alternative name"),
-        (named().dns("c.d").issue(), "more than one identity"),
-        (ca.leaf().dns("*.b").issue(), "wildcard"),
-        (named().raw_name(DNS, b"c\xff.d").issue(), "malformed"),
-        (ca.leaf().raw_names_extension(b"\x30\x05\x82").issue(), "malformed"),
-        (named().expired().issue(), "expired"),
-        (named().not_yet_valid().issue(), "not valid yet"),
-        (named().is_ca().issue(), "authority's certificate"),
-        (named().usage(Usage::Server).issue(), "lacks client authentication"),
-        (named().usage(Usage::CodeSigning).issue(), "lacks client authentication"),
-        (ca.leaf().uri("spiffe://TD/a").issue(), "malformed"),
-    ];
-    for (leaf, reason) in cases {
-        let (explained, error, code) = inspect("cert", leaf.chain.as_bytes());
-        assert_eq!((error.as_str(), code), ("", Some(0)));
-        assert!(field(&explained, "refused").concat().contains(reason), "{reason}: {explained}");
-    }
-    for usage in [Usage::Client, Usage::NotLimited] {
-        let (explained, _, _) = inspect("cert", named().usage(usage).issue().chain.as_bytes());
-        assert_eq!(field(&explained, "refused"), [] as [&str; 0], "{explained}");
-    }
-    let (explained, _, _) = inspect("cert", named().expired().issue().chain.as_bytes());
-    assert!(field(&explained, "not after").concat().contains("(expired less than a day ago)"));
-}
-
-#[test]
-fn nothing_hostile_reaches_the_terminal() {
-    let ca = TestCa::new("east\x1b]0;title\x07");
-    let hostile = "evil\x1b[2J\r\nidentity     admin\u{202e}\u{9b}2J";
-    let leaf = ca
-        .leaf()
-        .common_name(hostile)
-        .uri("http://x/\x1b[31m\u{0}")
-        .dns("a\nb")
-        .raw_name(DNS, b"\x1b\xff\n")
-        .raw_name(7, b"\x1b\n")
-        .issue();
-    let with_comment = format!("{hostile}\n{}", leaf.chain);
-    let header = |message: &[u8]| {
-        let length = u32::try_from(message.len()).expect("short").to_be_bytes();
-        [&b"transport.l5d.io/v1\r\n\r\n"[..], &length[..], message].concat()
+fn the_test_factory_makes_what_it_says() {
+    let verify = |ca: &TestCa, leaf: &TestLeaf| {
+        let files = leaf.write();
+        ca.write_anchor(files.directory.path(), "ca.crt");
+        fs::write(files.directory.path().join("issuers.crt"), &ca.issuers).expect("a file");
+        let mut arguments = vec!["verify", "-CAfile", "ca.crt"];
+        if !ca.issuers.is_empty() {
+            arguments.extend(["-untrusted", "issuers.crt"]);
+        }
+        arguments.push("tls.crt");
+        openssl(files.directory.path(), &arguments);
+        let public = |arguments: &[&str]| openssl(files.directory.path(), arguments);
+        public(&["pkey", "-in", "tls.key", "-pubout"])
+            == public(&["x509", "-in", "tls.crt", "-noout", "-pubkey"])
     };
-    let name = header(b"\x08\x50\x12\x05a\x1b[2J");
-    let follows = [&header(b"\x08\x50")[..], &b"\x1b[2J\r\n\xff\x9b"[..]].concat();
-    for (what, input) in [
-        ("cert", with_comment.as_bytes()),
-        ("cert", b"-----BEGIN CERTIFICATE-----\n\x1b[2J\n-----END CERTIFICATE-----\n"),
-        ("cert", b"\x1b[2J"),
-        ("header", &name),
-        ("header", &follows),
-        ("header", hostile.as_bytes()),
-    ] {
-        let (out, error, _) = inspect(what, input);
-        let allowed = |c: char| c == '\n' || c == ' ' || c.is_ascii_graphic();
-        assert!(out.chars().chain(error.chars()).all(allowed), "{out:?} {error:?}");
+    for key in Key::ALL {
+        let ca = TestCa::with("east", 1, key);
+        assert!(verify(&ca, &ca.leaf().dns("a.b").key(key).issue()), "{key:?}");
+        assert!(!verify(&ca, &ca.leaf().dns("a.b").key(key).wrong_key().issue()), "{key:?}");
     }
-    let (out, _, code) = inspect("cert", with_comment.as_bytes());
-    assert_eq!(code, Some(0));
-    assert!(out.contains("CN=evil\\u{1b}[2J\\r\\nidentity"), "{out}");
-    assert_eq!(field(&out, "identity"), ["none"], "{out}");
-}
-
-#[test]
-fn bad_certificate_files_exit_64() {
-    let ca = TestCa::new("east");
-    let leaf = ca.identity("a.b");
-    let cut = &leaf.der[..leaf.der.len() - 1];
-    let trailing = [&leaf.der[..], b"x"].concat();
-    for input in [
-        b"".as_slice(),
-        b"no certificate",
-        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        b"-----BEGIN CERTIFICATE-----\nAA",
-        leaf.key.as_bytes(),
-        cut,
-        &trailing,
-        &vec![b'a'; 4 * 1024 * 1024 + 1],
-    ] {
-        let (out, error, code) = inspect("cert", input);
-        assert_eq!(code, Some(64), "{out} {error}");
-        assert!(error.starts_with("linkerd-gateway: "), "{error}");
-        assert!(!out.contains("PRIVATE") && !error.contains("PRIVATE"));
+    for issuers in [0, 1, 9] {
+        let ca = TestCa::with_depth("east", issuers);
+        let leaf = ca.identity("spiffe://td/a");
+        assert!(verify(&ca, &leaf));
+        assert_eq!(leaf.chain.matches("BEGIN CERTIFICATE").count(), issuers + 1);
     }
-    refused(&gateway(&["inspect", "cert", "/nonexistent"], b""), "cannot read /nonexistent");
-    refused(&gateway(&["inspect", "cert"], b""), "Usage");
-}
-
-#[test]
-fn a_header_that_is_encoded_decodes_to_the_same() {
-    for (target, session, expected) in [
-        (
-            ["--target", "Web.ns.svc.cluster.local.:8080"],
-            None,
-            ["web.ns.svc.cluster.local", "8080", "none: opaque bytes"],
-        ),
-        (["--target", "web:1"], Some("http1"), ["web", "1", "http/1"]),
-        (["--target", "web:65535"], Some("http2"), ["web", "65535", "http/2"]),
-        (
-            ["--port", "4143"],
-            Some("http2"),
-            ["none: a port of the gateway's own host", "4143", "http/2"],
-        ),
-    ] {
-        let mut arguments = vec!["inspect", "header", "--encode", target[0], target[1]];
-        arguments.extend(session.iter().flat_map(|session| ["--session", session]));
-        let encoded = gateway(&arguments, b"");
-        assert_eq!((encoded.status.code(), encoded.stderr.len()), (Some(0), 0));
-        let line = |text: &str, name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        let (plain, error, code) = inspect("header", &encoded.stdout);
-        assert_eq!((error.as_str(), code), ("", Some(0)));
-        let [name, port, session] = expected;
-        assert_eq!(line(&plain, "name "), name);
-        assert_eq!(line(&plain, "port "), port);
-        assert_eq!(line(&plain, "session "), session);
-        assert_eq!(line(&plain, "header "), format!("{} bytes", encoded.stdout.len()));
-        assert_eq!(line(&plain, "follows "), "nothing");
-
-        let hex: Vec<String> = encoded.stdout.iter().map(|b| format!("{b:02X}")).collect();
-        let hex = gateway(&["inspect", "header", "--hex", &hex.join(" : ")], b"");
-        assert_eq!(succeeds(&hex), plain);
-        let followed = [&encoded.stdout[..], b"GET / HTTP/1.1\r\n"].concat();
-        let (followed, _, _) = inspect("header", &followed);
-        assert_eq!(line(&followed, "follows "), "16 bytes: \"GET / HTTP/1.1\\r\\n\"");
-    }
-}
-
-#[test]
-fn inspect_says_where_a_header_goes_wrong() {
-    let preface = b"transport.l5d.io/v1\r\n\r\n";
-    let with = |rest: &[u8]| [&preface[..], rest].concat();
-    for (input, reason) in [
-        (b"".to_vec(), "ends in the preface, after 0 of 23 bytes"),
-        (preface[..7].to_vec(), "ends in the preface, after 7 of 23 bytes"),
-        (b"transport.l5d.io/v2\r\n\r\n".to_vec(), "the preface differs at offset 18"),
-        (b"GET / HTTP/1.1\r\n".to_vec(), "(HTTP without a header)"),
-        (b"\x16\x03\x01\x02\x00\x01".to_vec(), "(a TLS handshake"),
-        (with(b"\0\0"), "ends in the length, after 2 of 4 bytes"),
-        (with(b"\0\0\0\x09abc"), "ends in the message, after 3 of 9 bytes"),
-        (with(b"\xff\xff\xff\xff"), "the length at offset 23 says 4294967295 bytes"),
-        (
-            with(b"\0\0\0\x02\x08\x00rest"),
-            "port is not between 1 and 65535: the message at offset 27 is 2 bytes, \"\\x08\\x00\"\n",
-        ),
-        (with(b"\0\0\0\0"), "port is not between 1 and 65535"),
-        (with(b"\0\0\0\x05\x08\x50\x12\x01*"), "not a DNS name"),
-        (with(b"\0\0\0\x01\x08"), "message is malformed"),
-    ] {
-        let (out, error, code) = inspect("header", &input);
-        assert_eq!((out.as_str(), code), ("", Some(64)), "{error}");
-        assert!(error.contains(reason), "{error:?} does not say {reason:?}");
-    }
-}
-
-#[test]
-fn bad_header_arguments_exit_64() {
-    for (arguments, reason) in [
-        (vec!["--hex", "0"], "odd number"),
-        (vec!["--hex", "0\u{1b}"], "'\\u{1b}' is not a hexadecimal digit"),
-        (vec!["--hex", "00", "file"], "cannot be used with"),
-        (vec!["--encode"], "--target"),
-        (vec!["--target", "web:80"], "--encode"),
-        (vec!["--encode", "--target", "web"], "name:port"),
-        (vec!["--encode", "--target", "10.0.0.1:80"], "DNS name"),
-        (vec!["--encode", "--port", "0"], "1 to 65535"),
-        (vec!["--encode", "--port", "65536"], "1 to 65535"),
-        (vec!["--encode", "--port", "1", "--target", "web:80"], "cannot be used with"),
-        (vec!["--encode", "--port", "1", "--session", "http3"], "http3"),
-        (vec!["--encode", "--port", "1", "--hex", "00"], "cannot be used with"),
-        (vec!["/nonexistent"], "cannot read /nonexistent"),
-    ] {
-        refused(&gateway(&[&["inspect", "header"], &arguments[..]].concat(), b""), reason);
-    }
+    let alone = TestCa::new("east").leaf().without_issuers().issue();
+    assert_eq!(alone.chain, alone.certificate);
 }

@@ -35,14 +35,14 @@ pub struct CertsArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Identity of the gateway, DNS-like or spiffe://
-    /// [default: linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.<trust domain>].
+    /// [default: linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.TRUST-DOMAIN].
     #[arg(long, value_name = "NAME", value_parser = Identity::parse)]
     identity: Option<Identity>,
     /// Identity of the client
-    /// [default: client.default.serviceaccount.identity.linkerd.<trust domain>].
+    /// [default: client.default.serviceaccount.identity.linkerd.TRUST-DOMAIN].
     #[arg(long, value_name = "NAME", value_parser = Identity::parse)]
     client_identity: Option<Identity>,
-    /// Make SPIFFE IDs the default identities: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
+    /// Make SPIFFE IDs the default identities: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
     #[arg(long)]
     spiffe: bool,
     /// Trust domain of the default identities and of the authority's names [default: cluster.local].
@@ -90,7 +90,8 @@ pub fn certs(args: &CertsArgs) -> Result<(), Failure> {
     }
     let existing = files::existing(&args.out, &files);
     if !args.force && !existing.is_empty() {
-        return Err(Failure::usage(refusal(&existing, reuse)));
+        let could_add = !reuse && Authority::exists(&args.out);
+        return Err(Failure::usage(refusal(&existing, could_add)));
     }
     files::write(&args.out, &files).map_err(Failure::internal)?;
 
@@ -153,10 +154,12 @@ fn refuse_repeated(leaves: &[LeafRequest]) -> Result<(), Failure> {
     }
 }
 
-fn refusal(existing: &[PathBuf], reuse: bool) -> anyhow::Error {
+fn refusal(existing: &[PathBuf], could_add: bool) -> anyhow::Error {
     let list: String = existing.iter().map(|path| format!("\n  {}", path.display())).collect();
-    let add = "; --leaf DIR=NAME adds a leaf signed by the existing issuer";
-    let add = if reuse { "" } else { add };
+    let add = match could_add {
+        true => "; --leaf DIR=NAME adds a leaf signed by the existing issuer",
+        false => "",
+    };
     anyhow!("nothing was written, these exist:{list}\n--force replaces them{add}")
 }
 

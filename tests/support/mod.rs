@@ -5,3 +5,4 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 pub mod certs;
+pub mod cli;

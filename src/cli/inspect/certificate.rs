@@ -25,8 +25,7 @@ pub(super) fn explain(input: &[u8]) -> Explained {
     };
     let mut report = Report::default();
     for (index, der) in certificates.iter().enumerate() {
-        let role = if index == 0 { " (the leaf)" } else { "" };
-        report.heading(&format!("certificate {} of {}{role}", index + 1, certificates.len()));
+        report.heading(&format!("certificate {} of {}", index + 1, certificates.len()));
         match parse_x509_certificate(der) {
             Ok(([], parsed)) => {
                 report.fields(&parsed, der);
@@ -106,8 +105,7 @@ impl Report {
         self.line("sha256", &hex(digest::digest(&digest::SHA256, der).as_ref()));
     }
 
-    /// What the gateway would read from the leaf, and what it would refuse about it whoever signed
-    /// it.
+    /// What the gateway would read from a peer's leaf, and why it would refuse it whoever signed it.
     fn verdict(&mut self, parsed: &X509Certificate<'_>, der: &CertificateDer<'_>) {
         match certificate::identity(der) {
             Ok(identity) => self.line("identity", &escape(identity.as_str())),
@@ -120,7 +118,7 @@ impl Report {
             self.line("refused", &format!("it does not parse for TLS: {error}"));
         }
         if parsed.is_ca() {
-            self.line("refused", "it is an authority's certificate, not a leaf");
+            self.line("refused", "as a leaf: it is an authority's certificate");
         }
         // An absent extension allows any use.
         match parsed.extended_key_usage() {
@@ -143,4 +141,43 @@ impl Report {
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.ok().and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cli::certs::authority::Authority;
+    use crate::cli::certs::names::LeafNames;
+
+    fn printable(explained: &Explained) -> bool {
+        let fault = explained.fault.as_deref().unwrap_or_default();
+        let allowed = |c: char| c == '\n' || c == ' ' || c.is_ascii_graphic();
+        explained.text.chars().chain(fault.chars()).all(allowed)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_explained_printably(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(printable(&explain(&bytes)));
+        }
+    }
+
+    #[test]
+    fn every_damaged_byte_is_explained_printably() {
+        let authority = Authority::create("td", 1, 1).expect("an authority");
+        let names = LeafNames::parse("web.example,*.web.example").expect("names");
+        let leaf = authority.issue(&names, 1).expect("a leaf");
+        let chain = pem::certificates(leaf.chain.as_bytes()).expect("PEM");
+        for certificate in &chain {
+            for at in 0..certificate.len() {
+                for value in [0, 0x1b, 0x30, 0x80, 0xff] {
+                    let mut der = certificate.to_vec();
+                    der[at] = value;
+                    assert!(printable(&explain(&der)), "byte {at} as {value}");
+                }
+            }
+        }
+    }
 }

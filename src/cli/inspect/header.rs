@@ -138,3 +138,27 @@ fn guess(bytes: &[u8]) -> &'static str {
         ""
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_explained_printably(
+            cut in 0..=PREFACE.len(),
+            length in prop_oneof![Just(None), any::<u32>().prop_map(Some), (0..40_u32).prop_map(Some)],
+            rest in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let mut bytes = PREFACE[..cut].to_vec();
+            bytes.extend(length.into_iter().flat_map(u32::to_be_bytes));
+            bytes.extend(rest);
+            let explained = explain(&bytes);
+            let fault = explained.fault.unwrap_or_default();
+            let allowed = |c: char| c == '\n' || c == ' ' || c.is_ascii_graphic();
+            prop_assert!(explained.text.chars().chain(fault.chars()).all(allowed));
+        }
+    }
+}

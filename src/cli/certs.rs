@@ -35,14 +35,14 @@ pub struct CertsArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Identity of the gateway, DNS-like or spiffe://
-    /// [default: linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.<trust domain>].
+    /// [default: linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.TRUST-DOMAIN].
     #[arg(long, value_name = "NAME", value_parser = Identity::parse)]
     identity: Option<Identity>,
     /// Identity of the client
-    /// [default: client.default.serviceaccount.identity.linkerd.<trust domain>].
+    /// [default: client.default.serviceaccount.identity.linkerd.TRUST-DOMAIN].
     #[arg(long, value_name = "NAME", value_parser = Identity::parse)]
     client_identity: Option<Identity>,
-    /// Make SPIFFE IDs the default identities: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
+    /// Make SPIFFE IDs the default identities: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
     #[arg(long)]
     spiffe: bool,
     /// Trust domain of the default identities and of the authority's names [default: cluster.local].

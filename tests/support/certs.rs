@@ -14,6 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SignatureAlgorithm,
@@ -54,7 +55,14 @@ impl Key {
     }
 
     fn generate(self) -> KeyPair {
-        KeyPair::generate_for(self.algorithm()).expect("a key")
+        let pair = KeyPair::generate_for(self.algorithm()).expect("a key");
+        if self != Self::Ed25519 {
+            return pair;
+        }
+        // The generated PKCS#8 holds the public key too (version 2), which openssl cannot read.
+        let ed25519 = Ed25519KeyPair::from_pkcs8(pair.serialized_der()).expect("the same key");
+        let version_1 = ed25519.to_pkcs8v1().expect("PKCS#8");
+        KeyPair::try_from(version_1.as_ref()).expect("the same key")
     }
 }
 

@@ -2,6 +2,7 @@
 //! opens no sockets.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -29,12 +30,12 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks the PEM files that the settings name: here, that each can be opened.
+/// Checks the PEM files that the settings name: here, that each can be read.
 fn credential_files(settings: &Settings) -> Result<(), Failure> {
     let problems: Vec<_> = named_files(settings)
         .into_iter()
         .filter_map(|(key, path)| {
-            let error = File::open(path).err()?;
+            let error = File::open(path).and_then(|mut file| file.read(&mut [0])).err()?;
             Some(format!("\n{key}: {} cannot be read: {error}", path.display()))
         })
         .collect();

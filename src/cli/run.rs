@@ -21,10 +21,10 @@ pub struct RunArgs {
     /// Worker threads of the data path (runtime.workers).
     #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
-    /// Where clients connect, like [::]:4143; may be repeated (gateway.listen).
+    /// Where clients connect, ip:port; may be repeated (gateway.listen).
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Where the admin API listens, like [::]:4191 (admin.listen).
+    /// Where the admin API listens, ip:port (admin.listen).
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
 }

@@ -41,6 +41,7 @@ fn unknown_keys_are_refused_at_every_depth_with_a_suggestion() {
         ("[gatway]\nlisten = []", "gatway: is not a known key: did you mean \"gateway\"?"),
         ("[[routes]]", "routes: is not a known key: did you mean \"route\"?"),
         ("[gateway]\nlisen = []", "gateway.lisen: is not a known key: did you mean \"listen\"?"),
+        ("[[policy.rules]]", "policy.rules: is not a known key: expected nothing here"),
         (
             "[gateway]\nlocal-ports = []",
             "gateway.local-ports: is not a known key: did you mean \"local_ports\"?",
@@ -99,6 +100,15 @@ fn unknown_variables_are_refused_with_a_suggestion() {
         assert!(text.starts_with("1 problem "), "{text}");
         assert!(text.contains(&format!("\n{name}: ")) && text.contains(expected), "{text}");
     }
+}
+
+#[test]
+fn a_list_that_is_broken_toml_is_no_list_of_words() {
+    let directory = Directory::new(IDENTITY);
+    let environment = variables(&[("LINKERD_GATEWAY_IDENTITY__TRUST_ANCHORS", "[\"a\", \"b\"")]);
+    let text = directory.problems(&Sources { environment, ..directory.sources() });
+    let expected = "identity.trust_anchors: found \"[\\\"a\\\", \\\"b\\\"\", expected a list";
+    assert!(text.starts_with("1 problem ") && text.contains(expected), "{text}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn is_service_variable(tail: &str, value: &str) -> bool {
     let number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
     let protocol = words.next().is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"));
     let detail = matches!(words.next(), None | Some("ADDR" | "PORT" | "PROTO"));
-    number && protocol && detail && words.next().is_none()
+    rest.starts_with('_') && number && protocol && detail && words.next().is_none()
 }
 
 fn is_capitals(name: &str) -> bool {
@@ -186,6 +186,10 @@ mod tests {
             assert!(!is_foreign(suffix, "4143"), "{suffix}");
         }
         assert!(!is_foreign("GATEWAY__SERVICE_HOST", "10.0.0.1"));
-        assert!(!is_foreign("PORT_X_TCP", "") && !is_foreign("PORT_1_TCP_A", ""));
+        assert!(
+            !is_foreign("PORTS_1_TCP", "")
+                && !is_foreign("PORT_X_TCP", "")
+                && !is_foreign("PORT_1_TCP_A", "")
+        );
     }
 }

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn every_value_has_its_line() {
-        let text = "a.b = 1\n\n[s]\r\nc = [\n  2,\n  { d = 3 },\n]\n# x\n[[t]]\n[[t]]\ne = \"\"\"\n\n\"\"\"\nf = { g = 1 }\n";
+        let text = "a.b = 1\n\n[s]\r\nc = [\n  2,\n  { d = 3 },\n]\n# x\n[[t]]\n[[t]]\n\
+                    e = \"\"\"\n\n\"\"\"\nf = { g = 1 }\n";
         let table = parse_document(text, &Path::new("x").into()).expect("TOML");
         let mut found = Vec::new();
         lines(&table, "", &mut found);

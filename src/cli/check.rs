@@ -14,8 +14,8 @@ use crate::config::load::{Loaded, Sources, load};
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration file; config.d/*.toml beside it is read too.
-    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 

@@ -9,8 +9,9 @@ use crate::config::load::{Sources, load};
 /// checked there, so that their problems are listed with the others.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The configuration file; config.d/*.toml beside it is read too.
-    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE")]
+    // Not clap's `env`: that would make an empty variable an error of every subcommand.
     config: Option<PathBuf>,
     /// What is logged, like info or warn,linkerd_gateway=debug (log.level).
     #[arg(long, value_name = "FILTER")]

@@ -76,6 +76,14 @@ fn check_of_a_missing_file_exits_64() {
 }
 
 #[test]
+fn an_empty_variable_names_no_file() {
+    let empty = [("LINKERD_GATEWAY_CONFIG", "")];
+    let run = run(&complete(""), &["check"], &empty);
+    assert_eq!(run.code, Some(64));
+    assert!(run.stderr.contains("in the configuration (no file)\n"), "{}", run.stderr);
+}
+
+#[test]
 fn config_print_says_where_each_value_comes_from() {
     let directory = complete("[log]\nlevel = \"warn\"\n");
     let variables = [("LINKERD_GATEWAY_RUNTIME__WORKERS", "3")];

@@ -2,6 +2,7 @@
 //! opens no sockets.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -13,8 +14,8 @@ use crate::config::load::{Loaded, Sources, load};
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration file; config.d/*.toml beside it is read too.
-    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -29,12 +30,12 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks the PEM files that the settings name: here, that each can be opened.
+/// Checks the PEM files that the settings name: here, that each can be read.
 fn credential_files(settings: &Settings) -> Result<(), Failure> {
     let problems: Vec<_> = named_files(settings)
         .into_iter()
         .filter_map(|(key, path)| {
-            let error = File::open(path).err()?;
+            let error = File::open(path).and_then(|mut file| file.read(&mut [0])).err()?;
             Some(format!("\n{key}: {} cannot be read: {error}", path.display()))
         })
         .collect();

@@ -22,8 +22,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct PrintArgs {
-    /// The configuration file; config.d/*.toml beside it is read too.
-    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Say behind each value where it came from.
     #[arg(long)]

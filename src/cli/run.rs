@@ -15,8 +15,9 @@ use crate::runtime;
 /// checked there, so that their problems are listed with the others.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The configuration file; config.d/*.toml beside it is read too.
-    #[arg(long, value_name = "FILE", env = "LINKERD_GATEWAY_CONFIG")]
+    /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
+    #[arg(long, value_name = "FILE")]
+    // Not clap's `env`: that would make an empty variable an error of every subcommand.
     config: Option<PathBuf>,
     /// What is logged, like info or warn,linkerd_gateway=debug (log.level).
     #[arg(long, value_name = "FILTER")]
@@ -27,10 +28,10 @@ pub struct RunArgs {
     /// Worker threads of the data path (runtime.workers).
     #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
-    /// Where clients connect, like [::]:4143; may be repeated (gateway.listen).
+    /// Where clients connect, ip:port; may be repeated (gateway.listen).
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
-    /// Where the admin API listens, like [::]:4191 (admin.listen).
+    /// Where the admin API listens, ip:port (admin.listen).
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
 }

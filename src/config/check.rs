@@ -35,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 /// The shortest timeout: what the timers resolve.
 const SHORTEST: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// Polling files or asking DNS more often than this would only burn CPU.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Checks the tree; `None` when something was reported.
 pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
@@ -154,9 +156,13 @@ fn filter(at: &Cursor<'_>) -> Option<String> {
 }
 
 fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {
-    let servers = at.required("servers", "a list of addresses", addresses);
-    let min_ttl = at.required("min_ttl", "a duration", |at| duration(at, SECOND..=LONGEST));
-    let max_ttl = at.required("max_ttl", "a duration", |at| duration(at, SECOND..=LONGEST));
+    let servers = at.required("servers", "a list of addresses", |at| {
+        at.list("a list of addresses like [\"127.0.0.1:53\"]", endpoint::usable)
+    });
+    let min_ttl =
+        at.required("min_ttl", "a duration", |at| duration(at, SHORTEST_INTERVAL..=LONGEST));
+    let max_ttl =
+        at.required("max_ttl", "a duration", |at| duration(at, SHORTEST_INTERVAL..=LONGEST));
     if min_ttl.zip(max_ttl).is_some_and(|(min, max)| min > max) {
         if let Some(at) = at.child("max_ttl") {
             at.wrong::<()>("a duration of at least min_ttl");

@@ -87,7 +87,7 @@ fn endpoint(
 }
 
 /// An address that can be connected to. Unlike addresses from DNS, it may be a loopback one.
-fn usable(at: &Cursor<'_>) -> Option<SocketAddr> {
+pub fn usable(at: &Cursor<'_>) -> Option<SocketAddr> {
     let address = address(at)?;
     let ip = address.ip().to_canonical();
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());

@@ -1,16 +1,12 @@
 //! `[identity]`: our own name and files, and whom we trust.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::values::duration;
-use super::{LONGEST, path};
+use super::{LONGEST, SHORTEST_INTERVAL, path};
 use crate::config::raw::{Cursor, Value};
 use crate::config::{IdentitySettings, TrustSettings};
 use crate::model::identity::{Identity, is_trust_domain};
-
-/// Reading and hashing a few files more often than this would only burn CPU.
-const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
 /// Reads `[identity]`.
 pub fn identity(at: &Cursor<'_>) -> Option<IdentitySettings> {
@@ -19,7 +15,7 @@ pub fn identity(at: &Cursor<'_>) -> Option<IdentitySettings> {
     let certificate = at.required("certificate", "the path of a PEM file: leaf first", path);
     let key = at.required("key", "the path of the certificate's private key, PEM", path);
     let poll_interval =
-        at.required("poll_interval", "a duration", |at| duration(at, SHORTEST_POLL..=LONGEST));
+        at.required("poll_interval", "a duration", |at| duration(at, SHORTEST_INTERVAL..=LONGEST));
     let trust = at.optional("trust", |at| at.list("tables like [[identity.trust]]", trust));
     let anchors = anchors(at);
     source?;

@@ -37,7 +37,9 @@ pub fn layers(sources: &Sources, report: &Report) -> [Table; 2] {
         };
         let origin = Origin::Variable(name.as_str().into());
         let path: Vec<_> = suffix.split("__").map(str::to_ascii_lowercase).collect();
-        match resolve(&path) {
+        // One spelling only, so that two variables cannot mean the same key.
+        let resolved = if is_capitals(suffix) { resolve(&path) } else { Err(None) };
+        match resolved {
             Ok(key) => place(&mut environment, &path, key, text, &origin, report),
             Err(reason) => report.add("", reason.unwrap_or_else(|| unknown(suffix)), Some(origin)),
         }
@@ -78,7 +80,11 @@ fn is_service_variable(tail: &str, value: &str) -> bool {
     let number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
     let protocol = words.next().is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"));
     let detail = matches!(words.next(), None | Some("ADDR" | "PORT" | "PROTO"));
-    number && protocol && detail && words.next().is_none()
+    rest.starts_with('_') && number && protocol && detail && words.next().is_none()
+}
+
+fn is_capitals(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// The key of a path. `Err(None)` when there is none, `Err(Some)` when the reason is special.
@@ -110,7 +116,7 @@ fn unknown(suffix: &str) -> String {
         .filter(|(path, key)| !path.contains('[') && !matches!(key.kind, Kind::Section(_)))
         .map(|(path, _)| path.to_uppercase().replace('.', "__"))
         .collect();
-    match closest(suffix, names.iter().map(String::as_str)) {
+    match closest(&suffix.to_ascii_uppercase(), names.iter().map(String::as_str)) {
         Some(near) => format!("is not a known variable: did you mean {PREFIX}{near}?"),
         None => "is not a known variable: expected a key in capitals, tables separated by __, \
                  like LINKERD_GATEWAY_RUNTIME__WORKERS"
@@ -180,6 +186,10 @@ mod tests {
             assert!(!is_foreign(suffix, "4143"), "{suffix}");
         }
         assert!(!is_foreign("GATEWAY__SERVICE_HOST", "10.0.0.1"));
-        assert!(!is_foreign("PORT_X_TCP", "") && !is_foreign("PORT_1_TCP_A", ""));
+        assert!(
+            !is_foreign("PORTS_1_TCP", "")
+                && !is_foreign("PORT_X_TCP", "")
+                && !is_foreign("PORT_1_TCP_A", "")
+        );
     }
 }

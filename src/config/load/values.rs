@@ -8,9 +8,16 @@ pub fn value(key: &Key, text: &str, origin: &Origin) -> Node {
     let entry = |value| Node { value, origin: origin.clone() };
     let text_entry = |text: &str| entry(Value::Text(text.to_owned()));
     let number = |text: &str| text.trim().parse().map(|n| entry(Value::Integer(n)));
-    let listed = |convert: &dyn Fn(&str) -> Node| {
+    let toml_list = || {
         let toml = parse_value(text.trim(), origin);
-        toml.filter(|node| matches!(node.value, Value::Array(_))).unwrap_or_else(|| {
+        toml.filter(|node| matches!(node.value, Value::Array(_)))
+    };
+    let listed = |convert: &dyn Fn(&str) -> Node| {
+        toml_list().unwrap_or_else(|| {
+            // Meant as TOML, but wrong: its words would be strange names. `[::]:4143` is a word.
+            if text.trim().trim_start_matches('[').starts_with(['"', '\'']) {
+                return text_entry(text);
+            }
             let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
             entry(Value::Array(words.map(convert).collect()))
         })
@@ -24,11 +31,7 @@ pub fn value(key: &Key, text: &str, origin: &Origin) -> Node {
         Kind::Integer(_) => number(text).unwrap_or_else(|_| text_entry(text)),
         Kind::Integers(_) => listed(&|word| number(word).unwrap_or_else(|_| text_entry(word))),
         Kind::Texts(_) => listed(&text_entry),
-        Kind::Tables(_) | Kind::Endpoints(_) => {
-            let toml = parse_value(text.trim(), origin);
-            toml.filter(|node| matches!(node.value, Value::Array(_)))
-                .unwrap_or_else(|| text_entry(text))
-        }
+        Kind::Tables(_) | Kind::Endpoints(_) => toml_list().unwrap_or_else(|| text_entry(text)),
         Kind::Text(_) | Kind::Section(_) | Kind::Refused(_) => text_entry(text),
     }
 }

@@ -122,3 +122,61 @@ fn convert(value: &toml_edit::Value, origin: OriginOf<'_>) -> Node {
 fn inline(table: &InlineTable, origin: OriginOf<'_>) -> Table {
     table.iter().map(|(name, value)| (name.to_owned(), convert(value, origin))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line of each value, by path.
+    fn lines(table: &Table, path: &str, found: &mut Vec<(String, usize)>) {
+        for (name, node) in table {
+            visit(node, format!("{path}{name}"), found);
+        }
+    }
+
+    fn visit(node: &Node, path: String, found: &mut Vec<(String, usize)>) {
+        let Origin::File { line, .. } = node.origin else { panic!("a file") };
+        match &node.value {
+            Value::Table(table) => lines(table, &format!("{path}."), found),
+            Value::Array(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    visit(node, format!("{path}[{index}]"), found);
+                }
+            }
+            _ => {}
+        }
+        found.push((path, line));
+    }
+
+    #[test]
+    fn every_value_has_its_line() {
+        let text = "a.b = 1\n\n[s]\r\nc = [\n  2,\n  { d = 3 },\n]\n# x\n[[t]]\n[[t]]\n\
+                    e = \"\"\"\n\n\"\"\"\nf = { g = 1 }\n";
+        let table = parse_document(text, &Path::new("x").into()).expect("TOML");
+        let mut found = Vec::new();
+        lines(&table, "", &mut found);
+        for (path, line) in [
+            ("a.b", 1),
+            ("a", 1),
+            ("s", 3),
+            ("s.c", 4),
+            ("s.c[0]", 5),
+            ("s.c[1].d", 6),
+            ("t[0]", 9),
+            ("t[1]", 10),
+            ("t[1].e", 11),
+            ("t[1].f", 14),
+            ("t[1].f.g", 14),
+        ] {
+            assert!(found.contains(&(path.to_owned(), line)), "{path} {line}\n{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_alone_takes_the_origin_that_is_given() {
+        let node = parse_value("[1, { a = true }]", &Origin::Flag("--x")).expect("a value");
+        assert_eq!(node.origin, Origin::Flag("--x"));
+        assert!(parse_value("[1", &Origin::Default).is_none());
+        assert!(parse_value("", &Origin::Default).is_none());
+    }
+}

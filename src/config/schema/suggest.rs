@@ -19,14 +19,14 @@ pub fn closest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 /// What an unknown key's message ends in: a sibling with a similar name, else the same name in
 /// another table, else the names that are possible.
 pub fn hint(name: &str, siblings: &'static [Key]) -> String {
-    let names = || siblings.iter().filter(|k| !matches!(k.kind, Kind::Refused(_))).map(|k| k.name);
+    let usable = |key: &Key| !matches!(key.kind, Kind::Refused(_));
+    let names = || siblings.iter().filter(|key| usable(key)).map(|key| key.name);
     if let Some(near) = closest(&name.to_ascii_lowercase().replace('-', "_"), names()) {
         return format!("did you mean \"{near}\"?");
     }
-    let elsewhere: Vec<_> = paths().into_iter().filter(|(_, key)| key.name == name).collect();
-    match elsewhere.first() {
+    match paths().into_iter().find(|(_, key)| key.name == name && usable(key)) {
         Some((path, _)) => format!("did you mean \"{path}\"?"),
-        None if siblings.is_empty() => String::from("expected nothing here"),
+        None if names().next().is_none() => String::from("expected nothing here"),
         None => format!("expected one of {}", names().collect::<Vec<_>>().join(", ")),
     }
 }

@@ -1,0 +1,19 @@
+//! What operators rely on when they write a configuration: `load` in process, and `check` and
+//! `config print` as the real binary.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "config/binary.rs"]
+mod binary;
+#[path = "config/hostile.rs"]
+mod hostile;
+#[path = "config/layers.rs"]
+mod layers;
+#[path = "config/problems.rs"]
+mod problems;
+#[path = "config/reference.rs"]
+mod reference;
+#[path = "config/rules.rs"]
+mod rules;
+#[path = "config/support.rs"]
+mod support;

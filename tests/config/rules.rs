@@ -1,0 +1,306 @@
+//! What each key takes and refuses.
+
+use linkerd_gateway::config::{EndpointSource, LogFormat};
+use linkerd_gateway::model::route::SessionMode;
+
+use crate::support::{IDENTITY, problems, settings};
+
+/// Loads `IDENTITY` and `more`; its problems must contain `expected`, and nothing else if `alone`.
+fn refuses(more: &str, expected: &str) {
+    let text = problems(&format!("{IDENTITY}{more}"));
+    assert!(text.contains(expected), "{more}\n{text}\n{expected}");
+    assert!(text.starts_with("1 problem "), "{more}\n{text}");
+}
+
+fn route(more: &str) -> String {
+    format!("[[route]]\ntarget = \"a.x:1\"\n{more}")
+}
+
+#[test]
+fn a_route_has_all_its_parts() {
+    let settings = settings(&format!(
+        "{IDENTITY}{}",
+        route(
+            "sni = [\"WEB.Example.com\", \"b.example.com.\"]\ncertificate = \"rc\"\nkey = \"rk\"\n\
+             default = true\nsession = \"passthrough\"\ntls = { identity = \"web.ns\" }\n\
+             endpoints = [\"10.0.0.1:80\", { address = \"[::1]:81\", weight = 0, \
+             tls = { identity = \"spiffe://td/a\", port = 1 } }]"
+        )
+    ));
+    let route = &settings.routes[0];
+    assert_eq!(route.target.to_string(), "a.x:1");
+    assert_eq!(route.sni, ["web.example.com", "b.example.com"]);
+    assert_eq!(route.certificate.as_ref().map(|c| c.key.to_str()), Some(Some("rk")));
+    assert!(route.default && route.session == SessionMode::Passthrough);
+    let tls = route.tls.as_ref().expect("tls");
+    assert_eq!((tls.identity.as_str(), tls.port.get()), ("web.ns", 4143));
+    let EndpointSource::Static(endpoints) = &route.endpoints else { panic!("static") };
+    assert_eq!((endpoints[0].weight, &endpoints[0].tls), (1, &None));
+    assert_eq!(endpoints[1].weight, 0);
+    let tls = endpoints[1].tls.as_ref().expect("tls");
+    assert_eq!((tls.identity.as_str(), tls.port.get()), ("spiffe://td/a", 1));
+}
+
+#[test]
+fn a_route_can_follow_a_dns_name() {
+    let settings = settings(&format!("{IDENTITY}{}", route("dns = \"Web.Example.com:80\"")));
+    let EndpointSource::Dns { name, port } = &settings.routes[0].endpoints else { panic!("dns") };
+    assert_eq!((&**name, port.get()), ("web.example.com", 80));
+}
+
+#[test]
+fn wrong_routes_are_refused() {
+    let ok = "endpoints = [\"127.0.0.1:1\"]\n";
+    for (more, expected) in [
+        ("", "route[0].endpoints: is not set, expected a list of endpoints"),
+        ("endpoints = []", "route[0].endpoints: is empty"),
+        ("endpoints = \"127.0.0.1:1\"", "found \"127.0.0.1:1\", expected a list of endpoints"),
+        ("endpoints = [5]", "route[0].endpoints[0]: found the number 5, expected \"ip:port\" or {"),
+        ("endpoints = [\"web:1\"]", "found \"web:1\", expected an address and port"),
+        ("endpoints = [\"127.0.0.1:0\"]", "expected an address with a port from 1 to 65535"),
+        ("endpoints = [\"127.0.0.1:70000\"]", "expected an address and port"),
+        ("endpoints = [\"224.0.0.1:1\"]", "but it is a multicast address"),
+        ("endpoints = [\"0.0.0.0:1\"]", "but it is the unspecified address"),
+        ("endpoints = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "a second time"),
+        ("endpoints = [{ weight = 1 }]", "route[0].endpoints[0].address: is not set"),
+        ("endpoints = [{ address = \"127.0.0.1:1\", weight = -1 }]", "weight: found the number -1"),
+        ("endpoints = [{ address = \"127.0.0.1:1\", weight = 4294967296 }]", "weight: found"),
+        ("endpoints = [{ address = \"127.0.0.1:1\", tls = {} }]", "tls.identity: is not set"),
+        ("endpoints = [{ address = \"127.0.0.1:1\", tls = 1 }]", "tls: found the number 1"),
+        ("dns = \"10.0.0.1:80\"", "route[0].dns: found \"10.0.0.1:80\", expected a DNS name"),
+        ("dns = \"web\"", "route[0].dns: found \"web\", expected a DNS name and port"),
+        (&format!("{ok}dns = \"web:1\""), "route[0].dns: is set beside endpoints"),
+        (&format!("{ok}sni = \"a.b\""), "sni: found \"a.b\", expected a list of server names"),
+        (&format!("{ok}sni = [\"*.a.b\"]"), "sni[0]: found \"*.a.b\", expected a DNS name"),
+        (&format!("{ok}sni = [\"10.0.0.1\"]"), "sni[0]: found \"10.0.0.1\", expected a DNS name"),
+        (
+            &format!("{ok}sni = [\"a.b\", \"A.B\"]"),
+            "sni[1]: found \"A.B\", which route[0].sni[0] has",
+        ),
+        (&format!("{ok}sni = [\"a.b\"]\nkey = \"k\""), "route[0].certificate: is not set"),
+        (&format!("{ok}sni = [\"a.b\"]\ncertificate = \"k\""), "route[0].key: is not set"),
+        (&format!("{ok}certificate = \"c\"\nkey = \"k\""), "the route has no sni"),
+        (&format!("{ok}session = \"tcp\""), "expected \"auto\" or \"http\" or \"passthrough\""),
+        (&format!("{ok}default = \"true\""), "found \"true\", expected true or false"),
+        (&format!("{ok}tls = {{ port = 1 }}"), "route[0].tls.identity: is not set"),
+        (&format!("{ok}tls = {{ identity = \"*.a\" }}"), "expected an identity like"),
+        (&format!("{ok}tls = {{ identity = \"a.b\", port = 0 }}"), "tls.port: found the number 0"),
+        (&format!("{ok}[[route]]\n{ok}"), "route[1].target: is not set"),
+        (&format!("{ok}[[route]]\ntarget = \"A.X.:1\"\n{ok}"), "which route[0].target has already"),
+        (&format!("{ok}[[route]]\ntarget = \"*.x:1\"\n{ok}"), "the name is not a DNS name"),
+        (&format!("{ok}[[route]]\ntarget = \"b.x:0\"\n{ok}"), "the port is not a number from 1"),
+        (
+            &format!("{ok}[[route]]\ntarget = \"localhost:1\"\n{ok}"),
+            "the form of gateway.local_ports",
+        ),
+    ] {
+        refuses(&route(more), expected);
+    }
+    refuses("[route]\ntarget = \"a.b:1\"", "route: found a table, expected tables like [[route]]");
+    refuses(
+        "[gateway]\nenabled = 1",
+        "gateway.enabled: found the number 1, expected true or false",
+    );
+}
+
+#[test]
+fn server_names_and_the_default_belong_to_one_route() {
+    let route = |name: &str| {
+        format!(
+            "[[route]]\ntarget = \"{name}.x:1\"\ndns = \"a:1\"\nsni = [\"w.x\"]\ndefault = true\n"
+        )
+    };
+    let text = problems(&format!("{IDENTITY}{}{}", route("a"), route("b")));
+    assert!(text.starts_with("2 problems"), "{text}");
+    for line in [
+        "gateway.toml:13: route[1].sni[0]: found \"w.x\", which route[0].sni[0] has already \
+         (gateway.toml:8)",
+        "gateway.toml:14: route[1].default: found true, which route[0].default has already \
+         (gateway.toml:9)",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn no_route_ends_at_our_own_listeners() {
+    for address in [
+        "127.0.0.1:4143",
+        "127.8.7.6:4143",
+        "[::1]:4143",
+        "[::]:4143",
+        "0.0.0.0:4143",
+        "[::ffff:127.0.0.1]:4143",
+        "127.0.0.1:4191",
+        "[::1]:4191",
+    ] {
+        let text =
+            problems(&format!("{IDENTITY}{}", route(&format!("endpoints = [\"{address}\"]"))));
+        // The unspecified address is refused for itself before it is compared.
+        let unspecified = text.contains("it is the unspecified address");
+        assert!(text.contains("which is our own listener") || unspecified, "{address}\n{text}");
+    }
+    let onward = "tls = { identity = \"a.b\", port = 4143 }\nendpoints = [\"127.0.0.1:80\"]";
+    refuses(&route(onward), "connects to 127.0.0.1:4143, which is our own listener [::]:4143");
+    let own = "endpoints = [{ address = \"127.0.0.1:80\", tls = { identity = \"a.b\" } }]";
+    refuses(&route(own), "route[0].endpoints[0]: connects to 127.0.0.1:4143");
+    // The port that the header carries is not the one that is dialled.
+    let elsewhere = "tls = { identity = \"a.b\", port = 5 }\nendpoints = [\"127.0.0.1:4143\"]";
+    settings(&format!("{IDENTITY}{}", route(elsewhere)));
+    settings(&format!("{IDENTITY}{}", route("endpoints = [\"10.0.0.1:4143\"]")));
+}
+
+#[test]
+fn a_listener_on_one_address_covers_only_that() {
+    let listen = "[admin]\nlisten = \"127.0.0.1:2\"\n[gateway]\nlisten = [\"127.0.0.1:1\"]\n";
+    for (address, own) in [
+        ("127.0.0.1:1", true),
+        ("[::ffff:127.0.0.1]:2", true),
+        ("127.0.0.2:1", false),
+        ("[::1]:2", false),
+    ] {
+        let file = format!("{IDENTITY}{listen}{}", route(&format!("endpoints = [\"{address}\"]")));
+        if own {
+            assert!(problems(&file).contains("which is our own listener"), "{address}");
+        } else {
+            settings(&file);
+        }
+    }
+    let disabled =
+        format!("[gateway]\nenabled = false\n{}", route("endpoints = [\"127.0.0.1:4143\"]"));
+    settings(&format!("{IDENTITY}{disabled}"));
+}
+
+#[test]
+fn listeners_and_local_ports_do_not_collide() {
+    for (more, expected) in [
+        ("[gateway]\nlisten = []", "gateway.listen: is empty, expected at least one address"),
+        (
+            "[gateway]\nlisten = [\"[::]:1\", \"[::]:1\"]",
+            "gateway.listen[1]: found [::]:1, which overlaps",
+        ),
+        ("[gateway]\nlisten = [\"[::]:1\", \"0.0.0.0:1\"]", "gateway.listen[1]: found 0.0.0.0:1"),
+        ("[gateway]\nlisten = [\"[::]:4191\"]", "admin.listen: found [::]:4191, which overlaps"),
+        (
+            "[gateway]\nlisten = [\":4143\"]",
+            "gateway.listen[0]: found \":4143\", expected an address",
+        ),
+        ("[gateway]\nlisten = \"[::]:4143\"", "expected a list of addresses"),
+        ("[gateway]\nlocal_ports = [80, 4143]", "local_ports[1]: found 4143, the port of our own"),
+        ("[gateway]\nlocal_ports = [4191]", "the port of our own listener admin.listen"),
+        ("[gateway]\nlocal_ports = [0]", "local_ports[0]: found the number 0, expected a whole"),
+        (
+            "[gateway]\nlocal_address = \"localhost\"",
+            "local_address: found \"localhost\", expected an IP",
+        ),
+    ] {
+        refuses(more, expected);
+    }
+    settings(&format!("{IDENTITY}[gateway]\nenabled = false\nlisten = []"));
+    settings(&format!("{IDENTITY}[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]"));
+}
+
+#[test]
+fn durations_are_texts_within_bounds() {
+    for (key, value, expected) in [
+        ("handshake_timeout", "5", "found the number 5, expected a duration like \"5s\""),
+        ("handshake_timeout", "\"5\"", "found \"5\", expected a duration"),
+        ("handshake_timeout", "\"0s\"", "found \"0s\", expected a duration"),
+        ("handshake_timeout", "\"-1s\"", "found \"-1s\", expected a duration"),
+        (
+            "handshake_timeout",
+            "\"2days\"",
+            "found \"2days\", expected a duration like \"5s\", from 1ms to 1day",
+        ),
+        ("handshake_timeout", "\"99999999999999999999years\"", "expected a duration"),
+        ("keepalive", "\"500ms\"", "expected a duration like \"5s\", from 1s to 9h 6m 7s"),
+        ("connect_total_timeout", "\"10ms\"", "expected a duration of at least connect_timeout"),
+        ("tcp_user_timeout", "\"\"", "expected a duration"),
+    ] {
+        refuses(&format!("[limits]\n{key} = {value}"), expected);
+    }
+    refuses(
+        "[dns]\nmin_ttl = \"10m\"",
+        "dns.max_ttl: found \"5m\", expected a duration of at least min_ttl",
+    );
+    refuses(
+        "[dns]\nservers = [\"1.1.1.1\"]",
+        "dns.servers[0]: found \"1.1.1.1\", expected an address",
+    );
+    refuses("[dns]\nservers = [\"127.0.0.1:0\"]", "expected an address with a port from 1");
+    let settings = settings(&format!("{IDENTITY}[limits]\nhandshake_timeout = \"1m 500ms\""));
+    assert_eq!(settings.limits.handshake_timeout.as_millis(), 60_500);
+}
+
+#[test]
+fn log_filters_are_checked_by_their_parser() {
+    for (level, expected) in [
+        ("", "found \"\", expected a filter"),
+        ("a=b=c", "found \"a=b=c\", expected a filter"),
+        ("linkerd_gateway=loud", "expected a filter"),
+        ("inof", "did you mean \"info\"?"),
+        ("warn,debgu", "did you mean \"debug\"?"),
+    ] {
+        refuses(&format!("[log]\nlevel = \"{level}\""), expected);
+    }
+    refuses("[log]\nformat = \"xml\"", "log.format: found \"xml\", expected \"text\" or \"json\"");
+    let more = "[log]\nlevel = \"WARN,linkerd_gateway::proxy=trace,hyper=off\"\nformat = \"json\"";
+    let log = settings(&format!("{IDENTITY}{more}")).log;
+    assert_eq!(log.level, "WARN,linkerd_gateway::proxy=trace,hyper=off");
+    assert_eq!(log.format, LogFormat::Json);
+}
+
+#[test]
+fn an_identity_needs_its_files() {
+    let text = problems("");
+    assert!(text.starts_with("3 problems"), "{text}");
+    for key in ["certificate", "key", "trust_anchors"] {
+        assert!(text.contains(&format!("\nidentity.{key}: is not set, expected ")), "{text}");
+    }
+    let files = "[identity]\ncertificate = \"c\"\nkey = \"k\"\n";
+    let trust = "[[identity.trust]]\nanchors = [\"a\"]\ntrust_domains = [\"west.example\"]\n";
+    for (more, expected) in [
+        ("trust_anchors = []", "identity.trust_anchors: is empty, expected"),
+        ("trust_anchors = \"a\"", "found \"a\", expected a list of PEM files"),
+        ("trust_anchors = [\"\"]", "trust_anchors[0]: found \"\", expected the path of a PEM file"),
+        (
+            "trust_anchors = [\"a\"]\nname = \"*.a\"",
+            "identity.name: found \"*.a\", expected an identity",
+        ),
+        (
+            "trust_anchors = [\"a\"]\nsource = \"spire\"",
+            "found \"spire\", which is not in this version",
+        ),
+        ("trust_anchors = [\"a\"]\nsource = \"file\"", "found \"file\", expected \"files\""),
+        ("trust_anchors = [\"a\"]\npoll_interval = \"0s\"", "poll_interval: found \"0s\""),
+        ("[[identity.trust]]\ntrust_domains = [\"a\"]", "identity.trust[0].anchors: is not set"),
+        ("[[identity.trust]]\nanchors = [\"a\"]", "identity.trust[0].trust_domains: is not set"),
+        ("[[identity.trust]]\nanchors = []\ntrust_domains = [\"a\"]", "anchors: is empty"),
+        (
+            "[[identity.trust]]\nanchors = [\"a\"]\ntrust_domains = [\"A b\"]",
+            "trust_domains[0]: found",
+        ),
+    ] {
+        let text = problems(&format!("{files}{more}"));
+        assert!(text.contains(expected) && text.starts_with("1 problem "), "{more}\n{text}");
+    }
+    let identity = settings(&format!("{files}name = \"spiffe://td/a\"\n{trust}{trust}")).identity;
+    assert!(identity.trust_anchors.is_empty() && identity.trust.len() == 2);
+    assert_eq!(identity.name.map(|n| n.to_string()), Some("spiffe://td/a".to_owned()));
+}
+
+#[test]
+fn what_this_version_lacks_is_refused_not_ignored() {
+    for module in ["kubernetes", "mirror", "egress"] {
+        settings(&format!("{IDENTITY}[{module}]\nenabled = false"));
+        let expected =
+            format!("{module}.enabled: found true, but this version has no {module} module");
+        refuses(&format!("[{module}]\nenabled = true"), &expected);
+        refuses(&format!("[{module}]\nenabled = 0"), "found the number 0, expected true or false");
+    }
+    settings(&format!("{IDENTITY}[policy]"));
+    let rule = "[[policy.rule]]\nname = \"a\"\naction = \"allow\"";
+    refuses(rule, "policy.rule: policy rules are not in this version");
+    refuses("[policy]\nrule = []", "policy.rule: policy rules are not in this version");
+    refuses("[admin]\nmetrics_listen = []", "admin.metrics_listen: a listener of its own");
+}

@@ -1,1 +1,198 @@
-//! logs
+//! The process log: one `tracing` subscriber on standard error, in text or JSON lines.
+//!
+//! Called once by `app`. JSON lines are flat: `timestamp` (RFC 3339, UTC), `level`, `target`,
+//! `message` and the event's fields side by side.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Why logging could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is malformed.
+    #[error("the log level is no filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The process has a subscriber already.
+    #[error("logging was started already")]
+    Started(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging. `level` is a `tracing` filter (`info`, `warn,linkerd_gateway=debug`); `access`
+/// adds the access log, at level info unless `level` names `access` or is more talkative.
+///
+/// # Errors
+/// See [`LogError`].
+pub fn init(level: &str, json: bool, access: bool) -> Result<(), LogError> {
+    let is_terminal = std::io::stderr().is_terminal();
+    subscriber(level, json, access, is_terminal, std::io::stderr)?.try_init()?;
+    Ok(())
+}
+
+fn subscriber<W>(
+    level: &str,
+    json: bool,
+    access: bool,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = filter(level, access)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(filter);
+    Ok(if json {
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        Box::new(registry.with(lines))
+    } else {
+        Box::new(registry.with(lines.with_ansi(colours)))
+    })
+}
+
+fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
+    let filter = EnvFilter::try_new(level)?;
+    if !access {
+        return Ok(filter.add_directive("access=off".parse()?));
+    }
+    let mut parts = level.split(',').map(str::trim);
+    if parts.clone().any(|part| part.starts_with("access")) {
+        return Ok(filter);
+    }
+    // `warn` is about the process log: the access log still has its lines.
+    let general = parts.find_map(|part| part.parse::<LevelFilter>().ok());
+    let verbose = general.is_some_and(|general| general >= LevelFilter::DEBUG);
+    let directive = if verbose { "access=debug" } else { "access=info" };
+    Ok(filter.add_directive(directive.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::identity::Identity;
+    use crate::model::outcome::Outcome;
+    use crate::model::service::Target;
+    use crate::observe::access::{self, AccessRecord};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("whole").write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `log` writes with these settings.
+    fn lines(level: &str, json: bool, access: bool, log: impl FnOnce()) -> Vec<String> {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let subscriber = subscriber(level, json, access, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber.expect("a subscriber"), log);
+        let bytes = buffer.0.lock().expect("whole").clone();
+        String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
+    fn record(outcome: Outcome) -> AccessRecord<'static> {
+        let address = |port| ([127, 0, 0, 1], port).into();
+        AccessRecord::new(7, address(1), address(4143), outcome)
+    }
+
+    fn hostile() {
+        let route = Target::parse("web.demo.svc.c:80").expect("a target");
+        let identity = Identity::parse("spiffe://td/a").expect("an identity");
+        access::log(&AccessRecord {
+            identity: Some(&identity),
+            sni: Some("a\" outcome=\"closed\"\n{\"level\":\"x\"}\u{1b}[2J"),
+            target: Some("\u{202e}\r\n"),
+            route: Some(&route),
+            bytes_from_client: 5,
+            connect: Some(Duration::from_micros(1500)),
+            detail: Some("x y"),
+            ..record(Outcome::UnknownTarget)
+        });
+    }
+
+    #[test]
+    fn a_json_line_is_flat_and_one_line_whatever_the_peer_wrote() {
+        let lines = lines("info", true, true, hostile);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let json: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        for (key, value) in [
+            ("level", "WARN"),
+            ("target", "access"),
+            ("message", "connection"),
+            ("outcome", "unknown_target"),
+            ("identity", "spiffe://td/a"),
+            ("sni", "a%22 outcome=%22closed%22%0A{%22level%22:%22x%22}%1B[2J"),
+            ("requested", "%E2%80%AE%0D%0A"),
+            ("route", "web.demo.svc.c:80"),
+            ("detail", "x y"),
+            ("hint", Outcome::UnknownTarget.hint()),
+        ] {
+            assert_eq!(json[key], value, "{key}");
+        }
+        assert_eq!(json["id"], 7);
+        assert_eq!(json["bytes_from_client"], 5);
+        assert_eq!(json["connect_ms"], 1.5);
+        assert!(json["timestamp"].as_str().is_some_and(|t| t.ends_with('Z') && t.contains('T')));
+        for absent in ["session", "endpoint", "server_identity", "handshake_ms"] {
+            assert!(json.get(absent).is_none(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_text_line_is_one_line_whatever_the_peer_wrote() {
+        let lines = lines("info", false, true, hostile);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].bytes().all(|b| (b' '..=b'~').contains(&b)), "{lines:?}");
+        assert!(lines[0].contains("sni=\"a%22 outcome=%22closed%22%0A"), "{lines:?}");
+        assert!(lines[0].contains(" outcome=\"unknown_target\" "), "{lines:?}");
+    }
+
+    #[test]
+    fn levels_follow_the_outcome_and_the_access_switch() {
+        let all = || {
+            access::log(&record(Outcome::ClosedBeforeFirstByte));
+            access::log(&record(Outcome::Closed));
+            access::log(&record(Outcome::NotTls));
+            tracing::info!("process");
+        };
+        for (level, access, expected) in [
+            ("info", true, 3),
+            ("info", false, 1),
+            ("warn", true, 2),
+            ("debug", true, 4),
+            ("debug", false, 1),
+            ("access=debug,warn", true, 3),
+            ("access=debug,warn", false, 0),
+            ("off", true, 2),
+        ] {
+            assert_eq!(lines(level, false, access, all).len(), expected, "{level} {access}");
+        }
+    }
+
+    #[test]
+    fn hints_are_given_for_warnings_only() {
+        let lines = lines("info", false, true, || {
+            access::log(&record(Outcome::ClientTruncated));
+            access::log(&record(Outcome::NotTls));
+        });
+        assert!(!lines[0].contains("hint=") && lines[1].contains("hint="), "{lines:?}");
+    }
+
+    #[test]
+    fn a_malformed_filter_is_an_error() {
+        assert!(matches!(filter("x=y=z", true), Err(LogError::Filter(_))));
+    }
+}

@@ -120,7 +120,7 @@ fn find_route(
     };
     let local = session.registration.local;
     let route = route::by_header(&routes, &gateway.local_ports, &header, local);
-    session.header(header.session, route.as_deref().ok(), &established.identity);
+    session.header(header.session, route.as_deref(), &established.identity);
     route
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::connect::Connected;
 use super::relay::{Broken, Side};
+use super::route::RouteError;
 use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
@@ -28,6 +29,7 @@ pub struct Session {
     protocol: Option<SessionProtocol>,
     route: Option<Arc<Route>>,
     rule: Option<&'static str>,
+    unknown_target: Option<String>,
     server_identity: Option<Identity>,
     client_transport: Option<Transport>,
     endpoint_transport: Option<Transport>,
@@ -48,6 +50,7 @@ impl Session {
             protocol: None,
             route: None,
             rule: None,
+            unknown_target: None,
             server_identity: None,
             client_transport: None,
             endpoint_transport: None,
@@ -72,11 +75,14 @@ impl Session {
     pub fn header(
         &mut self,
         protocol: Option<SessionProtocol>,
-        route: Option<&Route>,
+        route: Result<&Route, &RouteError>,
         identity: &Identity,
     ) {
         self.protocol = protocol;
-        self.metrics.header(protocol, route.map(|route| &route.target), identity);
+        if let Err(RouteError::Unknown(name, port)) = route {
+            self.unknown_target = Some(format!("{name}:{port}"));
+        }
+        self.metrics.header(protocol, route.ok().map(|route| &route.target), identity);
     }
 
     /// The session protocol of the header.
@@ -137,15 +143,12 @@ impl Session {
         let now = Instant::now();
         self.metrics.outcome(outcome);
         access::log(&AccessRecord {
-            id: live.id,
-            peer: live.peer,
-            local: live.local,
-            outcome,
             identity: live.identity(),
             sni: self.sni.as_deref(),
             transport_header: self.transport_header,
             session: self.protocol,
-            target: self.route.as_ref().map(|route| &route.target),
+            target: self.unknown_target.as_deref(),
+            route: self.route.as_ref().map(|route| &route.target),
             rule: self.rule,
             endpoint: live.endpoint(),
             server_identity: self.server_identity.as_ref(),
@@ -155,6 +158,7 @@ impl Session {
             connect: self.connected.zip(self.established).map(|(to, from)| to - from),
             total: now - self.accepted,
             detail: self.detail.as_deref(),
+            ..AccessRecord::new(live.id, live.peer, live.local, outcome)
         });
     }
 }

@@ -4,5 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+pub mod backend;
 pub mod certs;
 pub mod cli;
+pub mod client;
+pub mod gateway;

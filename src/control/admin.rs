@@ -68,8 +68,9 @@ impl Admin {
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
+                Err(error) if is_about_one_connection(&error) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "the admin server cannot accept");
+                    tracing::warn!(%error, "the admin server cannot accept; it will try again");
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
@@ -94,4 +95,11 @@ impl Admin {
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.state.credentials.load().as_ref().map(|credentials| Arc::clone(&credentials.admin))
     }
+}
+
+/// accept(2) also reports errors of the connection that it takes from the queue: the next one is
+/// not affected. All others stay until something is freed.
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

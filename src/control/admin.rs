@@ -1,1 +1,105 @@
-//! admin
+//! The admin server on 4191: probes for everyone, the rest of the API from loopback only.
+//!
+//! `app` runs [`Admin::serve`] on a thread of its own, so that probes are answered however busy the
+//! data path is. Plain and TLS, HTTP/1 and HTTP/2 with prior knowledge share the port: the first
+//! byte tells TLS, the HTTP/2 preface the rest. The TCP peer's address decides what a client may
+//! ask, never a header. The port is public, so everything a client can hold is bounded: see
+//! [`slots`] and [`connection`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::observe::metrics::Metrics;
+use crate::state::State;
+
+mod answer;
+mod connection;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use connection::Connection;
+use slots::Slots;
+
+/// Connections from other hosts. A probe holds one for milliseconds, a remote cluster's prober
+/// one for good.
+const MAX_REMOTE: usize = 256;
+/// Connections from loopback, counted apart: remote clients cannot lock the operator out.
+const MAX_LOOPBACK: usize = 64;
+/// After an accept that failed for want of descriptors or memory: long enough not to spin, short
+/// against any probe's timeout.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the admin server shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// What the parts of the process share.
+    pub state: Arc<State>,
+    /// For `/metrics`, and to count requests.
+    pub metrics: Arc<Metrics>,
+    /// The configuration in force, as JSON.
+    pub config_dump: Arc<str>,
+    /// Milliseconds on the clock that ejections are measured with.
+    pub clock: fn() -> u64,
+}
+
+impl Admin {
+    /// Serves until `stop` is cancelled; connections then end by themselves and are waited for
+    /// through `tracker`.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+        tracker: TaskTracker,
+    ) {
+        let (remote, loopback) = (Slots::new(MAX_REMOTE), Slots::new(MAX_LOOPBACK));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_about_one_connection(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "the admin server cannot accept; it will try again");
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
+                    }
+                }
+            };
+            // A dual-stack listener reports IPv4 peers as ::ffff:a.b.c.d.
+            let peer: IpAddr = peer.ip().to_canonical();
+            let slots = if peer.is_loopback() { &loopback } else { &remote };
+            let connection = Connection {
+                admin: Arc::clone(&self),
+                peer,
+                slot: Arc::new(slots.enter()),
+                stop: stop.clone(),
+                tracker: tracker.clone(),
+            };
+            tracker.spawn(connection.run(stream, self.tls()));
+        }
+    }
+
+    /// How TLS is served now; `None` while there are no credentials.
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.state.credentials.load().as_ref().map(|credentials| Arc::clone(&credentials.admin))
+    }
+}
+
+/// accept(2) also reports errors of the connection that it takes from the queue: the next one is
+/// not affected. All others stay until something is freed.
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,223 @@
+//! The JSON of `/certs`, `/routes` and `/connections`: what an operator sees of the state.
+//!
+//! Shapes are part of the interface: keys are added, never renamed. Text that a peer chose is
+//! escaped by the serializer.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::Admin;
+use crate::model::identity::Identity;
+use crate::model::route::{Endpoint, Route, SessionMode};
+use crate::state::CredentialsStatus;
+
+/// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in seconds since the epoch.
+const LAST_MOMENT: Duration = Duration::from_secs(253_402_300_799);
+const DAY: i64 = 24 * 60 * 60;
+
+#[derive(Serialize)]
+struct Certs {
+    identity: Option<String>,
+    generation: Option<u64>,
+    status: Status,
+    certificates: Vec<Certificate>,
+}
+
+/// How loading goes.
+#[derive(Serialize)]
+struct Status {
+    loaded: u64,
+    refused: u64,
+    loaded_at: Option<String>,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Certificate {
+    role: &'static str,
+    path: String,
+    subject: String,
+    issuer: String,
+    serial: String,
+    fingerprint: String,
+    not_before: String,
+    not_after: String,
+    /// Whole days; negative once expired.
+    expires_in_days: i64,
+    expired: bool,
+}
+
+#[derive(Serialize)]
+struct RouteView<'a> {
+    target: String,
+    sni: &'a [String],
+    default: bool,
+    session: &'static str,
+    endpoints: Vec<EndpointView<'a>>,
+}
+
+#[derive(Serialize)]
+struct EndpointView<'a> {
+    address: String,
+    weight: u32,
+    /// Who the endpoint must be, over onward TLS.
+    tls_identity: Option<&'a str>,
+    open_connections: u32,
+    ejected: bool,
+}
+
+#[derive(Serialize)]
+struct ConnectionView {
+    id: u64,
+    peer: String,
+    local: String,
+    worker: usize,
+    stage: &'static str,
+    identity: Option<String>,
+    target: Option<String>,
+    endpoint: Option<String>,
+    /// Since it was accepted.
+    seconds: u64,
+    bytes_from_client: u64,
+    bytes_to_client: u64,
+}
+
+/// `/certs`
+pub(super) fn certs(admin: &Admin) -> String {
+    let now = SystemTime::now();
+    let credentials = admin.state.credentials.load();
+    let certificates = credentials.iter().flat_map(|credentials| &credentials.certificates);
+    let view = Certs {
+        identity: credentials.as_ref().map(|c| c.identity.to_string()),
+        generation: credentials.as_ref().map(|c| c.generation),
+        status: status(&admin.state.credentials_status.load()),
+        certificates: certificates
+            .map(|facts| Certificate {
+                role: facts.role.label(),
+                path: facts.path.display().to_string(),
+                subject: facts.subject.clone(),
+                issuer: facts.issuer.clone(),
+                serial: facts.serial.clone(),
+                fingerprint: facts.fingerprint.clone(),
+                not_before: rfc3339(facts.not_before),
+                not_after: rfc3339(facts.not_after),
+                expires_in_days: days_until(facts.not_after, now),
+                expired: facts.not_after < now,
+            })
+            .collect(),
+    };
+    json(&view)
+}
+
+/// `/routes`, in the order of configuration.
+pub(super) fn routes(admin: &Admin) -> String {
+    let now = (admin.clock)();
+    let table = admin.state.routes.load();
+    let routes: Vec<_> = table.routes().iter().map(|route| route_view(route, now)).collect();
+    json(&routes)
+}
+
+/// `/connections`, oldest first.
+pub(super) fn connections(admin: &Admin) -> String {
+    let now = SystemTime::now();
+    let all = admin.state.connections.list();
+    let views: Vec<_> = all
+        .iter()
+        .map(|live| ConnectionView {
+            id: live.id,
+            peer: live.peer.to_string(),
+            local: live.local.to_string(),
+            worker: live.worker,
+            stage: live.stage().label(),
+            identity: live.identity().map(Identity::to_string),
+            target: live.target().map(ToString::to_string),
+            endpoint: live.endpoint().map(|endpoint| endpoint.to_string()),
+            seconds: now.duration_since(live.accepted_at).unwrap_or_default().as_secs(),
+            bytes_from_client: live.bytes.from_client(),
+            bytes_to_client: live.bytes.to_client(),
+        })
+        .collect();
+    json(&views)
+}
+
+fn status(status: &CredentialsStatus) -> Status {
+    Status {
+        loaded: status.loaded,
+        refused: status.refused,
+        loaded_at: status.loaded_at.map(rfc3339),
+        problem: status.problem.as_deref().map(str::to_owned),
+    }
+}
+
+fn route_view(route: &Route, now: u64) -> RouteView<'_> {
+    let session = match route.session {
+        SessionMode::Auto => "auto",
+        SessionMode::Http => "http",
+        SessionMode::Passthrough => "passthrough",
+    };
+    let endpoint = |endpoint| endpoint_view(endpoint, now);
+    RouteView {
+        target: route.target.to_string(),
+        sni: &route.sni,
+        default: route.default,
+        session,
+        endpoints: route.endpoints.iter().map(|e| endpoint(e)).collect(),
+    }
+}
+
+fn endpoint_view(endpoint: &Endpoint, now: u64) -> EndpointView<'_> {
+    EndpointView {
+        address: endpoint.dial_address().to_string(),
+        weight: endpoint.weight,
+        tls_identity: endpoint.onward.as_ref().map(|onward| onward.identity.as_str()),
+        open_connections: endpoint.state.open(),
+        ejected: endpoint.state.is_ejected(now),
+    }
+}
+
+/// Strings, numbers and lists of them always serialize; `null` would be the honest rest.
+fn json(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
+    text.push('\n');
+    text
+}
+
+/// Seconds precision, UTC. Times outside 1970 to 9999 are moved to the nearer end: a certificate may
+/// state any, and the formatter panics on them.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(LAST_MOMENT);
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+/// Whole days from `now` until `then`, rounded down.
+fn days_until(then: SystemTime, now: SystemTime) -> i64 {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match then.duration_since(now) {
+        Ok(left) => seconds(left) / DAY,
+        Err(past) => (-seconds(past.duration())).div_euclid(DAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_of_a_certificate_panics() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(rfc3339(epoch - Duration::from_secs(9)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(epoch + LAST_MOMENT), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(epoch + LAST_MOMENT * 2), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_once_expired() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        assert_eq!(days_until(now + hours(47), now), 1);
+        assert_eq!(days_until(now, now), 0);
+        assert_eq!(days_until(now - hours(1), now), -1);
+        assert_eq!(days_until(now - hours(25), now), -2);
+    }
+}

@@ -235,12 +235,12 @@ impl App {
         let (address, socket) = (self.admin.0, self.admin.1.try_clone()?);
         let listener =
             socket::listen(socket).map_err(|error| refused(address, "admin.listen", error))?;
-        let admin = Arc::new(Admin::new(
-            Arc::clone(&self.state),
-            Arc::clone(&self.metrics),
-            Arc::clone(&self.config_dump),
-            runtime::now_millis,
-        ));
+        let admin = Arc::new(Admin {
+            state: Arc::clone(&self.state),
+            metrics: Arc::clone(&self.metrics),
+            config_dump: Arc::clone(&self.config_dump),
+            clock: runtime::now_millis,
+        });
         let stop = stop.clone();
         Ok(runtime::spawn_thread("admin", async move {
             match tokio::net::TcpListener::from_std(listener) {

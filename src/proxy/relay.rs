@@ -208,6 +208,10 @@ impl Flow {
     /// After the source broke: everything it sent before that, as far as it can be had.
     async fn finish(&mut self, from: &mut End, to: &mut End, count: &impl Fn(u64)) {
         self.salvaging = true;
+        if self.state != FlowState::Done {
+            // TLS may have decrypted good records before it met the bad one: they are read yet.
+            self.state = FlowState::Open;
+        }
         loop {
             let step = poll_fn(|cx| self.poll(cx, from, to, count)).await;
             // The source's own fault ends the reading, not the writing.

@@ -76,12 +76,22 @@ impl Client {
         self
     }
 
+    /// For other TLS clients: the configuration, and the server's name.
+    pub fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
+        (Arc::new(self.config.clone()), name)
+    }
+
     /// A connection whose handshake is complete on our side. The server may still refuse our
     /// certificate, which shows in the first read.
     pub fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
-        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
-        let session = ClientConnection::new(Arc::new(self.config.clone()), name).expect("a config");
-        let tcp = TcpStream::connect(address)?;
+        self.over(TcpStream::connect(address)?)
+    }
+
+    /// The same over a connection that exists.
+    pub fn over(&self, tcp: TcpStream) -> std::io::Result<Stream> {
+        let (config, name) = self.parts();
+        let session = ClientConnection::new(config, name).expect("a config");
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;

@@ -9,3 +9,7 @@ pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod gateway;
+pub mod namespace;
+pub mod process;
+pub mod server;
+pub mod tcp;

@@ -82,7 +82,8 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
     let mut client = established.end;
     let early = received.map_or(established.early_bytes, Received::into_rest);
     let bytes = Arc::clone(&session.registration.bytes);
-    let relayed = relay(&mut client, &mut connected.end, early, &bytes).await;
+    let user_timeout = gateway.connector.options.user_timeout;
+    let relayed = relay(&mut client, &mut connected.end, early, &bytes, user_timeout).await;
     session.relayed(relayed)
 }
 

@@ -41,23 +41,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Admin {
     /// What the parts of the process share.
-    pub state: Arc<State>,
+    state: Arc<State>,
     /// For `/metrics`, and to count requests.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// The configuration in force, as JSON.
-    pub config_dump: Arc<str>,
+    config_dump: Arc<str>,
     /// Milliseconds on the clock that ejections are measured with.
-    pub clock: fn() -> u64,
+    clock: fn() -> u64,
 }
 
 impl Admin {
-    /// Serves until `stop` is cancelled; connections then end by themselves and are waited for
-    /// through `tracker`.
+    /// `config_dump` is JSON text; `clock` gives milliseconds on the clock of ejections.
+    pub fn new(
+        state: Arc<State>,
+        metrics: Arc<Metrics>,
+        config_dump: Arc<str>,
+        clock: fn() -> u64,
+    ) -> Self {
+        Self { state, metrics, config_dump, clock }
+    }
+
+    /// Serves until `stop` is cancelled, then ends its connections, each in at most 2 s. All tasks
+    /// are spawned through `tracker`.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         stop: CancellationToken,
         tracker: TaskTracker,
+    ) {
+        let open = TaskTracker::new();
+        self.accept(listener, &stop, &tracker, &open).await;
+        open.close();
+        open.wait().await;
+    }
+
+    /// Accepts until `stop`; each connection holds a token of `open` while it lasts.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        stop: &CancellationToken,
+        tracker: &TaskTracker,
+        open: &TaskTracker,
     ) {
         let (remote, loopback) = (Slots::new(MAX_REMOTE), Slots::new(MAX_LOOPBACK));
         loop {
@@ -81,13 +105,17 @@ impl Admin {
             let peer: IpAddr = peer.ip().to_canonical();
             let slots = if peer.is_loopback() { &loopback } else { &remote };
             let connection = Connection {
-                admin: Arc::clone(&self),
+                admin: Arc::clone(self),
                 peer,
                 slot: Arc::new(slots.enter()),
                 stop: stop.clone(),
                 tracker: tracker.clone(),
             };
-            tracker.spawn(connection.run(stream, self.tls()));
+            let (token, tls) = (open.token(), self.tls());
+            tracker.spawn(async move {
+                connection.run(stream, tls).await;
+                drop(token);
+            });
         }
     }
 

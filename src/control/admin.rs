@@ -41,26 +41,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Admin {
     /// What the parts of the process share.
-    state: Arc<State>,
+    pub state: Arc<State>,
     /// For `/metrics`, and to count requests.
-    metrics: Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
     /// The configuration in force, as JSON.
-    config_dump: Arc<str>,
+    pub config_dump: Arc<str>,
     /// Milliseconds on the clock that ejections are measured with.
-    clock: fn() -> u64,
+    pub clock: fn() -> u64,
 }
 
 impl Admin {
-    /// `config_dump` is JSON text; `clock` gives milliseconds on the clock of ejections.
-    pub fn new(
-        state: Arc<State>,
-        metrics: Arc<Metrics>,
-        config_dump: Arc<str>,
-        clock: fn() -> u64,
-    ) -> Self {
-        Self { state, metrics, config_dump, clock }
-    }
-
     /// Serves until `stop` is cancelled, then ends its connections, each in at most 2 s. All tasks
     /// are spawned through `tracker`.
     pub async fn serve(

@@ -20,7 +20,12 @@ const PRIVATE: [&str; 5] = ["/metrics", "/config_dump", "/certs", "/routes", "/c
 const NAME: &str = "gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
 
 fn admin() -> Arc<Admin> {
-    Arc::new(Admin::new(Arc::default(), Metrics::new(), "{\"runtime\":{}}".into(), || 1500))
+    Arc::new(Admin {
+        state: Arc::default(),
+        metrics: Metrics::new(),
+        config_dump: "{\"runtime\":{}}".into(),
+        clock: || 1500,
+    })
 }
 
 fn request(method: Method, path: &str) -> Request<()> {

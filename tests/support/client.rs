@@ -79,17 +79,17 @@ impl Client {
     /// A connection whose handshake is complete on our side. The server may still refuse our
     /// certificate, which shows in the first read.
     pub fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
-        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
-        let session = ClientConnection::new(Arc::new(self.config.clone()), name).expect("a config");
-        let tcp = TcpStream::connect(address)?;
-        tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        let mut stream = StreamOwned::new(session, tcp);
+        let mut stream = StreamOwned::new(self.session(), tcp(address)?);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(stream)
+    }
+
+    /// A session that has not begun, for tests that carry its bytes themselves.
+    pub fn session(&self) -> ClientConnection {
+        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
+        ClientConnection::new(Arc::new(self.config.clone()), name).expect("a config")
     }
 
     /// A connection on which a header for `target` (`name:port`) has been written.
@@ -99,6 +99,15 @@ impl Client {
         stream.flush().expect("the header is sent");
         stream
     }
+}
+
+/// A TCP connection that waits for nothing longer than [`PATIENCE`].
+pub fn tcp(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address)?;
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))?;
+    Ok(tcp)
 }
 
 /// The bytes of a header for `name:port`, or `:port`.

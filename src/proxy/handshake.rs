@@ -212,6 +212,12 @@ fn certificate_outcome(error: &CertificateError) -> Outcome {
             Outcome::CertificateNotYetValid
         }
         CertificateError::UnknownIssuer => Outcome::CertificateUntrusted,
+        // The verifier calls a chain's wrong signature UnknownIssuer; these are of the handshake's
+        // own signature: the peer has not got the certificate's key.
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Outcome::TlsFailed
+        }
         _ => Outcome::CertificateInvalid,
     }
 }
@@ -223,7 +229,10 @@ fn tls_outcome(error: &rustls::Error) -> Outcome {
             Outcome::NotTls
         }
         rustls::Error::PeerIncompatible(
-            PeerIncompatible::SupportedVersionsExtensionRequired
+            // Missing in hellos of TLS 1.1 and older, mandatory in those of 1.3.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic
             | PeerIncompatible::ServerDoesNotSupportTls12Or13,

@@ -190,7 +190,10 @@ fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor) -> io::Result<usize> 
     let count = stream.try_read(&mut buffer)?;
     let mut bytes = buffer.get(..count).unwrap_or_default();
     while !bytes.is_empty() {
-        acceptor.read_tls(&mut bytes)?;
+        if acceptor.read_tls(&mut bytes)? == 0 {
+            // It takes no more: asking again would never end.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     Ok(count)
 }

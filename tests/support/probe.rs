@@ -96,10 +96,16 @@ impl Probe {
         line
     }
 
-    /// A good connection carries bytes both ways.
+    /// After an attack: a good connection carries bytes both ways, no connection is left behind,
+    /// and the log holds nothing but its own lines, a panic's message least of all.
     pub fn serves(&mut self) {
         let client = self.client();
         self.carries(&client, &header_for(ECHO, None));
+        let none_left = |gateway: &Gateway| gateway.get("/connections").trim() == "[]";
+        self.gateway.eventually("the end of every connection", none_left);
+        let lines = self.gateway.lines();
+        let foreign: Vec<_> = lines.iter().filter(|line| !line.is_object()).collect();
+        assert!(foreign.is_empty(), "{foreign:?}");
     }
 
     /// `client` is served: after `header` its bytes come back. Gives the access-log line.

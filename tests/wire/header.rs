@@ -101,7 +101,7 @@ fn a_name_is_found_in_any_case_and_with_a_trailing_dot() {
 fn what_is_no_header_is_refused() {
     let mut probe = Probe::new();
     let client = probe.client();
-    let named = |name: &[u8]| [&[0x08, 7, 0x12, name.len() as u8][..], name].concat();
+    let named = |name: &[u8]| [&[0x08, 7, 0x12, byte(name.len())][..], name].concat();
     let long = u32::try_from(64 * 1024 - 26).expect("short").to_be_bytes();
     for (what, bytes) in [
         ("garbage", vec![0xa5; 64]),
@@ -142,7 +142,7 @@ fn the_longest_header_is_read() {
     let mut probe = Probe::new();
     // An unknown field fills it up to 64 KiB.
     let rest = 64 * 1024 - 27 - message(ECHO).len() - 4;
-    let length = [0x80 | (rest & 0x7f) as u8, 0x80 | (rest >> 7 & 0x7f) as u8, (rest >> 14) as u8];
+    let length = [0x80 | byte(rest & 0x7f), 0x80 | byte(rest >> 7 & 0x7f), byte(rest >> 14)];
     let filler = [&[0x7a][..], &length, &vec![0; rest]].concat();
     let client = probe.client();
     probe.carries(&client, &framed(&[filler, message(ECHO)].concat()));
@@ -282,6 +282,10 @@ fn reads_header(probe: &Probe) {
 fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     [PREFACE, &length, message].concat()
+}
+
+fn byte(number: usize) -> u8 {
+    u8::try_from(number).expect("a byte")
 }
 
 /// The message of a header for `target`.

@@ -29,6 +29,7 @@ use crate::proxy::route::LocalPorts;
 use crate::runtime::{self, Workers};
 use crate::state::State;
 use crate::state::readiness::Latch;
+use crate::tls::provider::offered;
 
 mod signals;
 
@@ -96,11 +97,14 @@ impl App {
             }
         }
         let admin = bind(settings.admin.listen, "admin.listen")?;
+        let metrics = Metrics::new();
+        let (suites, groups) = offered();
+        metrics.tls_info(&suites, &groups, "aws-lc-rs");
         Ok(Self {
             settings,
             config_dump: config_dump.into(),
             state: Arc::default(),
-            metrics: Metrics::new(),
+            metrics,
             listeners,
             admin,
         })

@@ -25,6 +25,7 @@ use crate::model::service::Target;
 
 mod bounded;
 mod labels;
+mod series;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -2,7 +2,7 @@
 //! access-log line, one set of metric increments.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connect::Connected;
 use super::relay::{Broken, Side};
@@ -24,7 +24,8 @@ pub struct Session {
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,
-    connected: Option<Instant>,
+    routed: Option<Instant>,
+    connect_time: Option<Duration>,
     transport_header: bool,
     protocol: Option<SessionProtocol>,
     route: Option<Arc<Route>>,
@@ -45,7 +46,8 @@ impl Session {
             metrics,
             accepted: Instant::now(),
             established: None,
-            connected: None,
+            routed: None,
+            connect_time: None,
             transport_header: false,
             protocol: None,
             route: None,
@@ -94,15 +96,15 @@ impl Session {
     pub fn routed(&mut self, route: Arc<Route>, rule: &'static str) {
         self.registration.targeted(route.target.clone());
         self.registration.enter(Stage::Connect);
+        self.routed = Some(Instant::now());
         self.route = Some(route);
         self.rule = Some(rule);
     }
 
     /// An endpoint was reached.
     pub fn connected(&mut self, connected: &Connected) {
-        let now = Instant::now();
-        self.metrics.connect(now - self.established.unwrap_or(self.accepted));
-        self.connected = Some(now);
+        self.connect_time = self.routed.map(|at| at.elapsed());
+        self.connect_time.into_iter().for_each(|time| self.metrics.connect(time));
         self.server_identity = connected.identity.clone();
         let live = &self.registration;
         live.connected(connected.address);
@@ -140,7 +142,6 @@ impl Session {
     /// Ends it: counted and logged once.
     pub fn finish(self, outcome: Outcome) {
         let live = &self.registration;
-        let now = Instant::now();
         self.metrics.outcome(outcome);
         access::log(&AccessRecord {
             identity: live.identity(),
@@ -155,8 +156,8 @@ impl Session {
             bytes_from_client: live.bytes.from_client(),
             bytes_to_client: live.bytes.to_client(),
             handshake: self.established.map(|at| at - self.accepted),
-            connect: self.connected.zip(self.established).map(|(to, from)| to - from),
-            total: now - self.accepted,
+            connect: self.connect_time,
+            total: self.accepted.elapsed(),
             detail: self.detail.as_deref(),
             ..AccessRecord::new(live.id, live.peer, live.local, outcome)
         });

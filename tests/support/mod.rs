@@ -9,3 +9,8 @@ pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod gateway;
+pub mod namespace;
+pub mod probe;
+pub mod process;
+pub mod server;
+pub mod tcp;

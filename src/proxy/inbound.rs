@@ -74,8 +74,16 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Ok(route) => route,
         Err(error) => return explained(session, &error, error.outcome()),
     };
-    let allowed = authorize(&established.identity, session.registration.peer, &route.target);
-    session.routed(Arc::clone(&route), allowed.rule);
+    let policy = gateway.state.policy.load();
+    let peer = session.registration.peer;
+    match authorize(&policy, &established.identity, peer, &route.target) {
+        Ok(allowed) => session.routed(Arc::clone(&route), allowed.rule),
+        Err(denied) => {
+            session.denied(&route, &denied);
+            return explained(session, &denied, denied.outcome());
+        }
+    }
+    drop(policy);
     let protocol = session.protocol();
     let connect = gateway.connector.connect(&route, protocol, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {

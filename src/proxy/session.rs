@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::authorize::Denied;
 use super::connect::Connected;
 use super::relay::{Broken, Side};
 use super::route::RouteError;
@@ -29,7 +30,7 @@ pub struct Session {
     transport_header: bool,
     protocol: Option<SessionProtocol>,
     route: Option<Arc<Route>>,
-    rule: Option<&'static str>,
+    rule: Option<Arc<str>>,
     unknown_target: Option<String>,
     server_identity: Option<Identity>,
     client_transport: Option<Transport>,
@@ -92,8 +93,16 @@ impl Session {
         self.protocol
     }
 
+    /// A rule denied the way to `route`.
+    pub fn denied(&mut self, route: &Arc<Route>, denied: &Denied) {
+        self.metrics.authorized(false, &denied.rule);
+        self.route = Some(Arc::clone(route));
+        self.rule = Some(Arc::clone(&denied.rule));
+    }
+
     /// A rule allowed the way to `route`.
-    pub fn routed(&mut self, route: Arc<Route>, rule: &'static str) {
+    pub fn routed(&mut self, route: Arc<Route>, rule: Arc<str>) {
+        self.metrics.authorized(true, &rule);
         self.registration.targeted(route.target.clone());
         self.registration.enter(Stage::Connect);
         self.routed = Some(Instant::now());
@@ -150,7 +159,7 @@ impl Session {
             session: self.protocol,
             target: self.unknown_target.as_deref(),
             route: self.route.as_ref().map(|route| &route.target),
-            rule: self.rule,
+            rule: self.rule.as_deref(),
             endpoint: live.endpoint(),
             server_identity: self.server_identity.as_ref(),
             bytes_from_client: live.bytes.from_client(),

@@ -9,3 +9,4 @@ pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod gateway;
+pub mod process;

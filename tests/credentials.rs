@@ -12,6 +12,7 @@ mod rotation;
 #[path = "credentials/start.rs"]
 mod start;
 
+use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::Value;
@@ -23,6 +24,13 @@ use support::process::replace;
 const ECHO: &str = "echo.test.svc.cluster.local:7";
 /// What refused changes are counted by.
 const REFUSED: &str = "control_identity_cert_refreshes_total{result=\"error\"}";
+
+/// Starts a gateway that may have no credentials, and waits for its admin API.
+fn spawn(builder: Builder) -> Gateway {
+    let gateway = builder.spawn();
+    gateway.eventually("the admin API", |gateway| TcpStream::connect(gateway.admin).is_ok());
+    gateway
+}
 
 /// `/certs`
 fn certs(gateway: &Gateway) -> Value {

@@ -8,7 +8,7 @@ use crate::support::backend::{self, closed_port};
 use crate::support::certs::TestCa;
 use crate::support::client::Client;
 use crate::support::gateway::{Builder, GATEWAY};
-use crate::{ECHO, REFUSED, certs, identity, problem, replace_leaf};
+use crate::{ECHO, REFUSED, certs, identity, problem, replace_leaf, spawn};
 
 #[test]
 fn bad_credentials_at_start_close_the_port_until_they_are_mended() {
@@ -19,7 +19,7 @@ fn bad_credentials_at_start_close_the_port_until_they_are_mended() {
         .configure(&format!("[gateway]\nlisten = [\"{address}\"]"));
     let pair = builder.path().join("gateway");
     ca.leaf().dns(GATEWAY).expired().issue().write_to(&pair);
-    let gateway = builder.spawn();
+    let gateway = spawn(builder);
 
     gateway.eventually("the problem", |g| problem(g).is_some_and(|p| p.contains("expired")));
     let (status, body) = gateway.request("GET", "/ready");
@@ -49,7 +49,7 @@ fn a_missing_file_at_start_is_waited_for() {
     let builder = Builder::new(&ca).route(ECHO, &[backend::echo()]);
     let anchor = builder.path().join("ca.crt");
     std::fs::remove_file(&anchor).expect("removed");
-    let gateway = builder.spawn();
+    let gateway = spawn(builder);
     gateway.eventually("the problem", |g| problem(g).is_some_and(|p| p.contains("ca.crt")));
     // Mended and told so: no wait for the next attempt.
     ca.write_anchor(anchor.parent().expect("a directory"), "ca.crt");
@@ -65,7 +65,7 @@ fn the_gateways_name_is_the_certificates_unless_another_is_demanded() {
 
     let expected = "somebody.else.serviceaccount.identity.linkerd.cluster.local";
     let builder = identity(Builder::new(&ca), &format!("name = \"{expected}\""));
-    let gateway = builder.spawn();
+    let gateway = spawn(builder);
     gateway.eventually("the problem", |gateway| {
         problem(gateway).is_some_and(|p| p.contains(GATEWAY) && p.contains(expected))
     });

@@ -1,5 +1,7 @@
 //! `check` looks at the credentials too: what it calls ok is what `run` would use.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 mod support;
 
 use std::path::Path;

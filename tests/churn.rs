@@ -5,6 +5,8 @@
 //! cargo test --release --test churn -- --ignored --nocapture full_minute
 //! ```
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 mod support;
 
 use std::io::Write;

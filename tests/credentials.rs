@@ -1,6 +1,8 @@
 //! Credentials follow their files: new ones are used by new handshakes and break nothing, unusable
 //! ones change nothing and are shown.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 mod support;
 
 #[path = "credentials/bad_files.rs"]

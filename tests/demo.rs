@@ -1,5 +1,7 @@
 //! The demo: every command on its page is run as printed.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Read};

@@ -1,6 +1,8 @@
 //! Other implementations against the gateway: `openssl s_client` with the transport header, and
 //! `curl` on a route with a server name and on the admin port.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

@@ -20,7 +20,7 @@ struct World {
     ca: TestCa,
     /// Every file with its good content.
     good: Vec<(String, Vec<u8>)>,
-    refused: u32,
+    refused: f64,
 }
 
 impl World {
@@ -32,7 +32,7 @@ impl World {
         let good = ["ca.crt", "gateway/tls.crt", "gateway/tls.key"];
         let good =
             good.map(|name| (name.to_owned(), std::fs::read(gateway.file(name)).expect(name)));
-        Self { gateway, ca, good: good.into(), refused: 0 }
+        Self { gateway, ca, good: good.into(), refused: 0.0 }
     }
 
     /// `spoil` makes the files unusable; the problem must say all of `words`.
@@ -54,8 +54,8 @@ impl World {
         let message = logged[0]["message"].as_str().expect("a message");
         assert!(message.contains("the old ones stay in use"), "{what}: {message}");
         // A spoilt pair can be seen half done, which is a problem of its own.
-        let refused = self.gateway.metric(REFUSED) as u32;
-        assert!((1..=2).contains(&(refused - self.refused)), "{what}: counted {refused}");
+        let refused = self.gateway.metric(REFUSED);
+        assert!((1.0..=2.0).contains(&(refused - self.refused)), "{what}: counted {refused}");
         self.refused = refused;
 
         assert_eq!(generation(&self.gateway), 1, "{what}");
@@ -71,7 +71,7 @@ impl World {
         let is_over = |gateway: &Gateway| problem(gateway).is_none();
         self.gateway.eventually(&format!("{what}: recovery"), is_over);
         // Mending file by file can show other problems on the way.
-        self.refused = self.gateway.metric(REFUSED) as u32;
+        self.refused = self.gateway.metric(REFUSED);
     }
 }
 

@@ -100,9 +100,9 @@ fn a_hundred_reloads_by_polling_break_none_of_200_busy_connections() {
         .start();
     let busy = Busy::start(&gateway, &ca);
     let leaves = [ca.identity(GATEWAY), ca.identity(GATEWAY)];
-    for version in 1..=RELOADS {
+    for (version, leaf) in (1..=RELOADS).zip(leaves.iter().cycle()) {
         let before = generation(&gateway);
-        publish(&mount, version, &leaves[version as usize % 2]);
+        publish(&mount, version, leaf);
         newer_than(&gateway, before);
     }
     assert_eq!(generation(&gateway), 1 + RELOADS);
@@ -118,9 +118,9 @@ fn a_hundred_reloads_by_sighup_break_none_of_200_busy_connections() {
     let gateway = identity(builder, "poll_interval = \"1h\"").start();
     let busy = Busy::start(&gateway, &ca);
     let leaves = [ca.identity(GATEWAY), ca.identity(GATEWAY)];
-    for reload in 1..=RELOADS {
+    for (_, leaf) in (1..=RELOADS).zip(leaves.iter().cycle()) {
         let before = generation(&gateway);
-        replace_leaf(&gateway.file("gateway"), &leaves[reload as usize % 2]);
+        replace_leaf(&gateway.file("gateway"), leaf);
         gateway.signal("HUP");
         newer_than(&gateway, before);
     }

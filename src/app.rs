@@ -45,7 +45,7 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address is taken or not ours.
-    #[error("cannot listen on {address} ({key}): {error}; {advice}")]
+    #[error("cannot listen on {address} ({key}): {}", reason(.error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -53,8 +53,6 @@ pub enum StartError {
         key: &'static str,
         /// What the system said.
         error: io::Error,
-        /// What to do.
-        advice: &'static str,
     },
     /// The system gives no thread, reactor or signal.
     #[error("cannot start: {0}")]
@@ -278,13 +276,17 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), 
 }
 
 fn refused(address: SocketAddr, key: &'static str, error: io::Error) -> StartError {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has this port: stop it or choose another one",
+    StartError::Listen { address, key, error }
+}
+
+fn reason(error: &io::Error) -> String {
+    let cause = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has this port",
         io::ErrorKind::AddrNotAvailable => "this host has no such address",
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "choose another address",
+        _ => return error.to_string(),
     };
-    StartError::Listen { address, key, error, advice }
+    format!("{cause} ({error})")
 }
 
 /// The readiness gates that this file opens.

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::control::admin::Admin;
 use crate::control::credentials;
 use crate::control::discovery::{Discovery, dns};
+use crate::model::policy::Policy;
 use crate::net::socket;
 use crate::observe::metrics::Metrics;
 use crate::proxy::accept::accept;
@@ -29,6 +30,7 @@ use crate::proxy::route::LocalPorts;
 use crate::runtime::{self, Workers};
 use crate::state::State;
 use crate::state::readiness::Latch;
+use crate::tls::provider::offered;
 
 mod signals;
 
@@ -43,7 +45,7 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address is taken or not ours.
-    #[error("cannot listen on {address} ({key}): {error}; {advice}")]
+    #[error("cannot listen on {address} ({key}): {}", reason(.error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -51,8 +53,6 @@ pub enum StartError {
         key: &'static str,
         /// What the system said.
         error: io::Error,
-        /// What to do.
-        advice: &'static str,
     },
     /// The system gives no thread, reactor or signal.
     #[error("cannot start: {0}")]
@@ -96,11 +96,14 @@ impl App {
             }
         }
         let admin = bind(settings.admin.listen, "admin.listen")?;
+        let metrics = Metrics::new();
+        let (suites, groups) = offered();
+        metrics.tls_info(&suites, &groups, "aws-lc-rs");
         Ok(Self {
             settings,
             config_dump: config_dump.into(),
             state: Arc::default(),
-            metrics: Metrics::new(),
+            metrics,
             listeners,
             admin,
         })
@@ -136,6 +139,7 @@ impl App {
         let mut loaded = self.start_control(&tasks, &stop, &reload)?;
         let admin = self.start_admin(&stop)?;
 
+        self.state.policy.store(Arc::new(Policy::new(self.settings.policy.clone())));
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
             tokio::select! {
@@ -272,13 +276,17 @@ fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), 
 }
 
 fn refused(address: SocketAddr, key: &'static str, error: io::Error) -> StartError {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has this port: stop it or choose another one",
+    StartError::Listen { address, key, error }
+}
+
+fn reason(error: &io::Error) -> String {
+    let cause = match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has this port",
         io::ErrorKind::AddrNotAvailable => "this host has no such address",
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "choose another address",
+        _ => return error.to_string(),
     };
-    StartError::Listen { address, key, error, advice }
+    format!("{cause} ({error})")
 }
 
 /// The readiness gates that this file opens.

@@ -14,21 +14,24 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use linkerd_gateway::control::admin::Admin;
 use linkerd_gateway::observe::metrics::Metrics;
+use linkerd_gateway::state::State;
 
 /// Longer than anything here may take, the 5 s deadlines under test included.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Server {
-    admin: Arc<Admin>,
+    state: Arc<State>,
     port: u16,
     stop: CancellationToken,
     tracker: TaskTracker,
+    served: JoinHandle<()>,
 }
 
 impl Server {
@@ -40,15 +43,16 @@ impl Server {
             Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap(),
         };
         let port = listener.local_addr().unwrap().port();
-        let admin = Arc::new(Admin {
-            state: Arc::default(),
+        let state = Arc::<State>::default();
+        let admin = Admin {
+            state: Arc::clone(&state),
             metrics: Metrics::new(),
             config_dump: "{}".into(),
             clock: || 0,
-        });
+        };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        tracker.spawn(Arc::clone(&admin).serve(listener, stop.clone(), tracker.clone()));
-        Self { admin, port, stop, tracker }
+        let served = tracker.spawn(Arc::new(admin).serve(listener, stop.clone(), tracker.clone()));
+        Self { state, port, stop, tracker, served }
     }
 
     fn loopback(&self) -> SocketAddr {
@@ -215,7 +219,7 @@ async fn oversized_and_malformed_requests_are_refused() {
 #[tokio::test]
 async fn not_ready_ends_a_kept_connection() {
     let server = Server::start().await;
-    let gate = server.admin.state.readiness.latch("credentials");
+    let gate = server.state.readiness.latch("credentials");
     let mut sender = h2(&server, server.loopback()).await;
     assert_eq!(h2_get(&mut sender, "/ready").await, (503, "not ready\ncredentials\n".into()));
     timeout(PATIENCE, async {
@@ -235,7 +239,7 @@ async fn not_ready_ends_a_kept_connection() {
 
 #[tokio::test]
 async fn stop_ends_every_connection_and_the_listener() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let mut sender = h2(&server, server.loopback()).await;
     assert_eq!(h2_get(&mut sender, "/live").await.0, 200);
     let mut kept = TcpStream::connect(server.loopback()).await.unwrap();
@@ -244,8 +248,7 @@ async fn stop_ends_every_connection_and_the_listener() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let start = Instant::now();
     server.stop.cancel();
-    server.tracker.close();
-    timeout(PATIENCE, server.tracker.wait()).await.expect("every task ends");
+    timeout(PATIENCE, &mut server.served).await.expect("it returns").expect("without panic");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     let mut answer = String::new();
     kept.read_to_string(&mut answer).await.expect("a clean end");

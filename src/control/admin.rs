@@ -4,7 +4,7 @@
 //! data path is. Plain and TLS, HTTP/1 and HTTP/2 with prior knowledge share the port: the first
 //! byte tells TLS, the HTTP/2 preface the rest. The TCP peer's address decides what a client may
 //! ask, never a header. The port is public, so everything a client can hold is bounded: see
-//! [`slots`] and [`connection`].
+//! `admin/slots.rs` and `admin/connection.rs`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,13 +51,27 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves until `stop` is cancelled; connections then end by themselves and are waited for
-    /// through `tracker`.
+    /// Serves until `stop` is cancelled, then ends its connections, each in at most 2 s. All tasks
+    /// are spawned through `tracker`.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         stop: CancellationToken,
         tracker: TaskTracker,
+    ) {
+        let open = TaskTracker::new();
+        self.accept(listener, &stop, &tracker, &open).await;
+        open.close();
+        open.wait().await;
+    }
+
+    /// Accepts until `stop`; each connection holds a token of `open` while it lasts.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        stop: &CancellationToken,
+        tracker: &TaskTracker,
+        open: &TaskTracker,
     ) {
         let (remote, loopback) = (Slots::new(MAX_REMOTE), Slots::new(MAX_LOOPBACK));
         loop {
@@ -81,13 +95,17 @@ impl Admin {
             let peer: IpAddr = peer.ip().to_canonical();
             let slots = if peer.is_loopback() { &loopback } else { &remote };
             let connection = Connection {
-                admin: Arc::clone(&self),
+                admin: Arc::clone(self),
                 peer,
                 slot: Arc::new(slots.enter()),
                 stop: stop.clone(),
                 tracker: tracker.clone(),
             };
-            tracker.spawn(connection.run(stream, self.tls()));
+            let (token, tls) = (open.token(), self.tls());
+            tracker.spawn(async move {
+                connection.run(stream, tls).await;
+                drop(token);
+            });
         }
     }
 

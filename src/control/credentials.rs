@@ -21,6 +21,10 @@ use crate::tls::credentials::{
 /// Wait between attempts while there are no credentials at all.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Reads of files that change while they are read. A writer that is busy for longer is followed in
+/// the next round.
+const READ_ATTEMPTS: u32 = 3;
+
 /// Why files gave no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -102,7 +106,7 @@ pub async fn follow(
     let mut follower = Follower { source, state, metrics, accepted: None };
     let mut loaded = Some(loaded);
     loop {
-        follower.look();
+        follower.look(READ_ATTEMPTS);
         let interval = if follower.accepted.is_some() {
             // Nobody hears it when the process is stopping.
             let _ = loaded.take().map(|loaded| loaded.send(()));
@@ -124,7 +128,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn look(&mut self) {
+    fn look(&mut self, attempts: u32) {
         let now = SystemTime::now();
         let material = match self.source.read() {
             Ok(material) => material,
@@ -139,17 +143,24 @@ impl Follower {
                 self.accepted = Some(material);
                 self.accept(credentials, now);
             }
+            // The files are read one after the other, so a change on the way gives a mix of old
+            // and new that never was in them: that is no problem to report, but one to look again.
+            Err(_) if attempts > 1 && self.source.read().is_ok_and(|now| now != material) => {
+                self.look(attempts - 1);
+            }
             Err(error) => self.refuse(&error.into()),
         }
     }
 
     fn accept(&self, credentials: Credentials, now: SystemTime) {
-        self.metrics.credentials_loaded(credentials.leaf_not_after, now);
-        tracing::info!(identity = %credentials.identity, generation = credentials.generation,
-            anchors = credentials.verifier.anchors().len(),
-            expires = %humantime::format_rfc3339_seconds(credentials.leaf_not_after),
-            "credentials loaded; new handshakes use them");
+        let (identity, generation) = (credentials.identity.clone(), credentials.generation);
+        let (anchors, expires) = (credentials.verifier.anchors().len(), credentials.leaf_not_after);
+        // Swapped before anybody is told: who reads the line may rely on it.
         self.state.credentials.store(Some(Arc::new(credentials)));
+        self.metrics.credentials_loaded(expires, now);
+        tracing::info!(%identity, generation, anchors,
+            expires = %humantime::format_rfc3339_seconds(expires),
+            "credentials loaded; new handshakes use them");
         let loaded = self.state.credentials_status.load().loaded + 1;
         self.update(|status| CredentialsStatus {
             loaded,
@@ -169,7 +180,7 @@ impl Follower {
         let kept = if self.accepted.is_some() {
             "the old ones stay in use"
         } else {
-            "there are none yet, 4143 stays closed"
+            "there are none yet, so the gateway's port stays closed"
         };
         tracing::error!(%error, "credentials refused, {kept}; correct the file");
         self.update(|status| CredentialsStatus {

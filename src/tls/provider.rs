@@ -30,3 +30,11 @@ pub fn provider() -> Arc<CryptoProvider> {
 pub fn signature_algorithms() -> WebPkiSupportedAlgorithms {
     aws_lc_rs::default_provider().signature_verification_algorithms
 }
+
+/// What [`provider`] offers, for metrics: cipher suites and key exchange groups, comma-separated.
+pub fn offered() -> (String, String) {
+    let provider = provider();
+    let suites = provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite()));
+    let groups = provider.kx_groups.iter().map(|group| format!("{:?}", group.name()));
+    (suites.collect::<Vec<_>>().join(","), groups.collect::<Vec<_>>().join(","))
+}

@@ -85,21 +85,23 @@ impl Client {
     /// A connection whose handshake is complete on our side. The server may still refuse our
     /// certificate, which shows in the first read.
     pub fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
-        self.over(TcpStream::connect(address)?)
+        self.over(tcp(address)?)
     }
 
     /// The same over a connection that exists.
     pub fn over(&self, tcp: TcpStream) -> std::io::Result<Stream> {
-        let (config, name) = self.parts();
-        let session = ClientConnection::new(config, name).expect("a config");
-        tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        let mut stream = StreamOwned::new(session, tcp);
+        prepared(&tcp)?;
+        let mut stream = StreamOwned::new(self.session(), tcp);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(stream)
+    }
+
+    /// A session that has not begun, for tests that carry its bytes themselves.
+    pub fn session(&self) -> ClientConnection {
+        let (config, name) = self.parts();
+        ClientConnection::new(config, name).expect("a config")
     }
 
     /// A connection on which a header for `target` (`name:port`) has been written.
@@ -109,6 +111,19 @@ impl Client {
         stream.flush().expect("the header is sent");
         stream
     }
+}
+
+/// A TCP connection that waits for nothing longer than [`PATIENCE`].
+pub fn tcp(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address)?;
+    prepared(&tcp)?;
+    Ok(tcp)
+}
+
+fn prepared(tcp: &TcpStream) -> std::io::Result<()> {
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))
 }
 
 /// The bytes of a header for `name:port`, or `:port`.

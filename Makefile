@@ -1,0 +1,57 @@
+# linkerd-gateway. `make help` lists the targets.
+
+CARGO ?= cargo
+# Tests wait more than they compute: more threads than cores.
+TEST_THREADS ?= 8
+FUZZ_SECONDS ?= 60
+BINARY = target/release/linkerd-gateway
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: certs-dev/ca.crt ## Build in release mode and run the demo gateway on 4143 and 4191
+	$(BINARY) demo $(ARGS)
+
+certs-dev/ca.crt: | build
+	@test -f $@ || $(BINARY) certs --out certs-dev
+
+.PHONY: build
+build: ## Build in release mode
+	$(CARGO) build --release
+
+.PHONY: test
+test: ## Run every test
+	tests/setup.sh
+	$(CARGO) test -- --test-threads $(TEST_THREADS)
+
+.PHONY: test-long
+test-long: ## Run the tests that take minutes
+	tests/setup.sh
+	$(CARGO) test --release -- --ignored --test-threads 1
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZ_SECONDS each (60)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
+
+.PHONY: fmt
+fmt: ## Check the formatting
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy, warnings are errors
+	$(CARGO) clippy --all-targets -- -D warnings
+
+.PHONY: doc
+doc: ## Build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+.PHONY: deny
+deny: ## Check licences, sources, duplicates and advisories of dependencies
+	config/deny.sh
+
+.PHONY: check
+check: fmt lint doc deny test ## Every gate

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs the programs that tests run against: openssl, curl, ip, ss. Needs root for what is
+# missing; without root it says what to install.
+set -eu
+
+missing=""
+command -v openssl >/dev/null || missing="$missing openssl"
+command -v curl >/dev/null || missing="$missing curl"
+command -v ip >/dev/null || missing="$missing iproute2"
+command -v ss >/dev/null || missing="$missing iproute2"
+command -v kill >/dev/null || missing="$missing procps"
+
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "tests/setup.sh: the tests need:$missing; install them, or run this as root" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    # shellcheck disable=SC2086 # one word per package
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing
+fi

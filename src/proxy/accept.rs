@@ -97,9 +97,12 @@ async fn live(
     place: Place,
 ) {
     let registration = gateway.state.connections.register(peer, local, place.worker);
-    let session = Session::new(registration, Arc::clone(&gateway.metrics));
+    let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
     match TcpStream::from_std(stream) {
-        Ok(stream) => serve(&gateway, stream, session).await,
+        Ok(stream) => {
+            let outcome = serve(&gateway, stream, &mut session).await;
+            session.finish(outcome);
+        }
         Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
     }
 }

@@ -38,14 +38,14 @@ pub struct Gateway {
     pub connector: Connector,
 }
 
-/// Serves one accepted connection to its end.
-pub async fn serve(gateway: &Gateway, stream: TcpStream, mut session: Session) {
+/// Serves one accepted connection to its end. The caller finishes the session: a session passed by
+/// value would lie in the connection's future twice.
+pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
     let live = Arc::clone(&session.registration);
-    let outcome = tokio::select! {
-        outcome = converse(gateway, stream, &mut session) => outcome,
+    tokio::select! {
+        outcome = converse(gateway, stream, session) => outcome,
         () = live.cancelled() => Outcome::Cancelled,
-    };
-    session.finish(outcome);
+    }
 }
 
 async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::control::admin::Admin;
 use crate::control::credentials;
 use crate::control::discovery::{Discovery, dns};
+use crate::model::policy::Policy;
 use crate::net::socket;
 use crate::observe::metrics::Metrics;
 use crate::proxy::accept::accept;
@@ -138,6 +139,7 @@ impl App {
         let mut loaded = self.start_control(&tasks, &stop, &reload)?;
         let admin = self.start_admin(&stop)?;
 
+        self.state.policy.store(Arc::new(Policy::new(self.settings.policy.clone())));
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
             tokio::select! {

@@ -12,6 +12,7 @@ pub mod check;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod explain;
 pub mod inspect;
 pub mod output;
 pub mod run;
@@ -49,6 +50,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// Run a gateway with a small built-in service behind it and development certificates.
     Demo(demo::DemoArgs),
+    /// Say which policy rule decides about a connection, and why the others do not.
+    Explain(explain::ExplainArgs),
     /// Explain a certificate or a transport header.
     Inspect(inspect::InspectArgs),
     /// Run the gateway (the default).
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Some(Command::Config(args)) => config::config(&args),
         Some(Command::Connect(args)) => connect::connect(&args),
         Some(Command::Demo(args)) => demo::demo(&args),
+        Some(Command::Explain(args)) => explain::explain(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Run(args)) => run::run(&args),
         None => run::run(&arguments.run),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::identity::Identity;
+use crate::model::policy::Rule;
 use crate::model::route::{Onward, SessionMode};
 use crate::model::service::{Port, Target};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[dns]`
     pub dns: DnsSettings,
+    /// `[[policy.rule]]`, in order.
+    pub policy: Vec<Rule>,
     /// `[[route]]`, in order.
     pub routes: Vec<RouteSettings>,
 }

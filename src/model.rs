@@ -10,5 +10,6 @@ pub mod counts;
 pub mod header;
 pub mod identity;
 pub mod outcome;
+pub mod policy;
 pub mod route;
 pub mod service;

@@ -109,6 +109,8 @@ impl Worker {
 }
 
 async fn live(heartbeat: Heartbeat, stop: CancellationToken) {
+    // Before any connection: whoever runs on a worker finds its gate open.
+    heartbeat.beat();
     let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::model::policy::Policy;
 use crate::model::route::RouteTable;
 use crate::tls::credentials::Credentials;
 
@@ -25,6 +26,8 @@ pub struct State {
     pub credentials_status: ArcSwap<CredentialsStatus>,
     /// Where targets lead.
     pub routes: ArcSwap<RouteTable>,
+    /// Who may reach what.
+    pub policy: ArcSwap<Policy>,
     /// Live connections.
     pub connections: Arc<Connections>,
     /// What `/ready` reads.

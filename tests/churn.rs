@@ -59,7 +59,7 @@ fn churn(client: &Client, address: SocketAddr, count: usize, rate: f64) -> Durat
     begun.elapsed()
 }
 
-/// What the gateway holds once every connection has ended.
+/// What the gateway holds once every connection has ended: descriptors, and memory in KiB.
 fn settled(gateway: &Gateway, expected: usize) -> (usize, u64) {
     let open = |gateway: &Gateway| gateway.get("/connections").trim() == "[]";
     gateway.eventually("the end of all connections", open);
@@ -68,7 +68,7 @@ fn settled(gateway: &Gateway, expected: usize) -> (usize, u64) {
     while descriptors(gateway.pid()) > expected && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
-    (descriptors(gateway.pid()), resident(gateway.pid()))
+    (descriptors(gateway.pid()), resident(gateway.pid()) / 1024)
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::model::service::Port;
 mod endpoint;
 mod identity;
 mod listeners;
+mod policy;
 mod route;
 mod values;
 
@@ -55,6 +56,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     // An unusable file may set other listeners than those that are left.
     let known = if report.is_incomplete() { &[] } else { listeners.as_slice() };
     let routes = route::routes(&root, known);
+    let policy = policy::rules(&root);
     Some(Settings {
         runtime: runtime?,
         gateway: gateway?,
@@ -63,6 +65,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
         limits: limits?,
         log: log?,
         dns: dns?,
+        policy: policy?,
         routes: routes?,
     })
 }

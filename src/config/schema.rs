@@ -17,12 +17,12 @@ pub use suggest::{closest, paths};
 pub enum Kind {
     /// True or false.
     Boolean(Option<bool>),
-    /// A list of strings, or of tables with these keys.
-    Endpoints(&'static [Key]),
     /// A whole number.
     Integer(Option<i64>),
     /// A list of whole numbers.
     Integers(Option<&'static [i64]>),
+    /// A list of strings, or of tables with these keys.
+    Mixed(&'static [Key]),
     /// A key that a later version will have: refused with this reason, because an operator who
     /// writes it relies on it.
     Refused(&'static str),
@@ -62,7 +62,7 @@ impl Key {
             }
             Kind::Text(value) => Value::Text(value?.to_owned()),
             Kind::Texts(texts) => Value::Array(texts?.iter().map(text).collect()),
-            Kind::Endpoints(_) | Kind::Refused(_) | Kind::Section(_) | Kind::Tables(_) => {
+            Kind::Mixed(_) | Kind::Refused(_) | Kind::Section(_) | Kind::Tables(_) => {
                 return None;
             }
         };
@@ -72,7 +72,7 @@ impl Key {
     /// The keys of its tables, if it holds any.
     pub fn keys(&self) -> &'static [Self] {
         match self.kind {
-            Kind::Endpoints(keys) | Kind::Section(keys) | Kind::Tables(keys) => keys,
+            Kind::Mixed(keys) | Kind::Section(keys) | Kind::Tables(keys) => keys,
             _ => &[],
         }
     }
@@ -87,15 +87,13 @@ pub const ROOT: &[Key] = &[
     Key::new("limits", Kind::Section(LIMITS)),
     Key::new("log", Kind::Section(LOG)),
     Key::new("dns", Kind::Section(DNS)),
-    Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Refused(NO_POLICY))])),
+    Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Tables(RULE))])),
     Key::new("kubernetes", Kind::Section(DISABLED)),
     Key::new("mirror", Kind::Section(DISABLED)),
     Key::new("egress", Kind::Section(DISABLED)),
     Key::new("route", Kind::Tables(ROUTE)),
 ];
 
-const NO_POLICY: &str = "policy rules are not in this version: every client with a trusted \
-     certificate may reach every route, and a rule that were ignored would not protect anything";
 const NO_METRICS_LISTEN: &str =
     "a listener of its own for metrics is not in this version: /metrics is on admin.listen";
 
@@ -155,10 +153,21 @@ const ROUTE: &[Key] = &[
     Key::new("key", Kind::Text(None)),
     Key::new("default", Kind::Boolean(Some(false))),
     Key::new("session", Kind::Text(Some("auto"))),
-    Key::new("endpoints", Kind::Endpoints(ENDPOINT)),
+    Key::new("endpoints", Kind::Mixed(ENDPOINT)),
     Key::new("dns", Kind::Text(None)),
     Key::new("tls", Kind::Section(TLS)),
 ];
+
+const RULE: &[Key] = &[
+    Key::new("name", Kind::Text(None)),
+    Key::new("action", Kind::Text(None)),
+    Key::new("identities", Kind::Texts(Some(&["*"]))),
+    Key::new("networks", Kind::Mixed(NETWORK)),
+    Key::new("targets", Kind::Texts(Some(&["*"]))),
+];
+
+const NETWORK: &[Key] =
+    &[Key::new("cidr", Kind::Text(None)), Key::new("except", Kind::Texts(Some(&[])))];
 
 const ENDPOINT: &[Key] = &[
     Key::new("address", Kind::Text(None)),

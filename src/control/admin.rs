@@ -4,7 +4,7 @@
 //! data path is. Plain and TLS, HTTP/1 and HTTP/2 with prior knowledge share the port: the first
 //! byte tells TLS, the HTTP/2 preface the rest. The TCP peer's address decides what a client may
 //! ask, never a header. The port is public, so everything a client can hold is bounded: see
-//! [`slots`] and [`connection`].
+//! `admin/slots.rs` and `admin/connection.rs`.
 
 use std::net::IpAddr;
 use std::sync::Arc;

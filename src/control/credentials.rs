@@ -154,12 +154,14 @@ impl Follower {
     }
 
     fn accept(&self, credentials: Credentials, now: SystemTime) {
-        self.metrics.credentials_loaded(credentials.leaf_not_after, now);
-        tracing::info!(identity = %credentials.identity, generation = credentials.generation,
-            anchors = credentials.verifier.anchors().len(),
-            expires = %humantime::format_rfc3339_seconds(credentials.leaf_not_after),
-            "credentials loaded; new handshakes use them");
+        let (identity, generation) = (credentials.identity.clone(), credentials.generation);
+        let (anchors, expires) = (credentials.verifier.anchors().len(), credentials.leaf_not_after);
+        // Swapped before anybody is told: who reads the line may rely on it.
         self.state.credentials.store(Some(Arc::new(credentials)));
+        self.metrics.credentials_loaded(expires, now);
+        tracing::info!(%identity, generation, anchors,
+            expires = %humantime::format_rfc3339_seconds(expires),
+            "credentials loaded; new handshakes use them");
         let loaded = self.state.credentials_status.load().loaded + 1;
         self.update(|status| CredentialsStatus {
             loaded,

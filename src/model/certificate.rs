@@ -79,7 +79,11 @@ fn time(input: &mut &[u8]) -> Option<u64> {
         // Before 1970 is before every clock that we compare with.
         return (year < 1970).then_some(0);
     }
-    let seconds = number(4)? * 3600 + number(6)? * 60 + number(8)?;
+    let (hour, minute, second) = (number(4)?, number(6)?, number(8)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = hour * 3600 + minute * 60 + second;
     Some(days_since_1970(year, month, day) * 86_400 + seconds)
 }
 

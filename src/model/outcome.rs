@@ -95,6 +95,8 @@ outcomes! {
     UnknownTarget = "unknown_target", Warn, "no route has this target; see /routes";
     /// A local port that is not listed.
     LocalPortRefused = "local_port_refused", Warn, "the port is not listed in gateway.local_ports";
+    /// Policy denied it.
+    Denied = "denied", Warn, "a policy rule denied it, or rules exist and none allows it; `linkerd-gateway explain` says which and why";
     /// The route has no endpoint now.
     NoEndpoints = "no_endpoints", Warn, "the route's DNS name has given no usable address; see /routes";
     /// Every endpoint refused or failed.

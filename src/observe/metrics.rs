@@ -25,6 +25,7 @@ use crate::model::service::Target;
 
 mod bounded;
 mod labels;
+mod series;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -65,6 +66,8 @@ pub struct Metrics {
     handshake: Histogram,
     connect: Histogram,
     tls: Family<Labels, Gauge>,
+    authorized: Verdicts,
+    denied: Verdicts,
 }
 
 impl Metrics {
@@ -113,6 +116,8 @@ impl Metrics {
             handshake: histogram(&mut r, "gateway_handshake_duration_seconds", handshake),
             connect: histogram(&mut r, "gateway_connect_duration_seconds", connect),
             tls: add(&mut r, "rustls_info", "What TLS offers"),
+            authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
+            denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
         })
     }
@@ -143,6 +148,11 @@ impl Metrics {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.inc();
         }
+    }
+
+    /// Policy decided about a connection; `rule` is the rule that did.
+    pub fn authorized(&self, allowed: bool, rule: &Arc<str>) {
+        if allowed { &self.authorized } else { &self.denied }.count(rule);
     }
 
     /// A client sent a transport header. `target` is `None` for one that no route knows: peers must
@@ -244,6 +254,26 @@ impl Metrics {
             ("tls_fips", "false".to_owned()),
         ];
         self.tls.get_or_create(&labels).set(1);
+    }
+}
+
+/// Decisions of policy by the rule that made them. Rules come from configuration, so their number
+/// is an operator's choice; it is bounded all the same.
+#[derive(Debug)]
+struct Verdicts {
+    family: Family<Labels, Counter>,
+    handles: Bounded<Arc<str>, Counter>,
+}
+
+impl Verdicts {
+    fn new(registry: &mut Registry, name: &str, help: &str) -> Self {
+        Self { family: add(registry, name, help), handles: Bounded::new(MAX_SETS) }
+    }
+
+    fn count(&self, rule: &Arc<str>) {
+        let series = |rule: &str| self.family.get_or_create_owned(&labels::rule(rule));
+        let handle = self.handles.get(Arc::clone(rule), |rule| series(rule));
+        handle.unwrap_or_else(|| series(labels::OTHER)).inc();
     }
 }
 

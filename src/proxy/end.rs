@@ -123,6 +123,17 @@ impl End {
         })
     }
 
+    /// A fault that no read or write has met yet.
+    ///
+    /// # Errors
+    /// The fault; it is reported once.
+    pub fn fault(&self) -> Result<(), Fault> {
+        match self.tcp().take_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(Fault::of(&error)),
+        }
+    }
+
     /// Both directions have ended cleanly: closing is no reset.
     pub fn disarm(&self) {
         socket::disarm(self.tcp());

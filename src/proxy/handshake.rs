@@ -26,6 +26,8 @@ use crate::tls::verify::{Presented, Role};
 
 /// How long a refused client may take to read its alert.
 const ALERT_DEADLINE: Duration = Duration::from_millis(500);
+/// The fatal alert no_application_protocol (120) as a record, before any key is agreed.
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 120];
 /// Bytes read at once while the ClientHello is incomplete; Linkerd's is 1.5 to 1.8 KB.
 const HELLO_READ: usize = 2048;
 
@@ -81,32 +83,68 @@ impl HandshakeError {
     }
 }
 
+/// A client that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: HandshakeError,
+    /// Its socket, when an alert was written that it has not read yet.
+    alerted: Option<TcpStream>,
+}
+
+impl Refused {
+    /// Gives the client time to read its alert, which the reset that follows could overtake.
+    /// Outside the handshake's deadline, which must not hide why the client was refused.
+    pub async fn part(self) {
+        if let Some(stream) = self.alerted {
+            let _ = tokio::time::timeout(ALERT_DEADLINE, socket::linger(stream)).await;
+        }
+    }
+}
+
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        Self { error, alerted: None }
+    }
+}
+
+impl From<IdentifyError> for Refused {
+    fn from(error: IdentifyError) -> Self {
+        HandshakeError::from(error).into()
+    }
+}
+
 /// Accepts a client.
 ///
 /// # Errors
-/// See [`HandshakeError`]. Whatever alert there is has been sent and given time to arrive; dropping
-/// the socket has reset it.
+/// See [`HandshakeError`]. Whatever alert there is has been written; [`Refused::part`] lets it
+/// arrive. Dropping the socket resets it.
 pub async fn accept(
     stream: TcpStream,
     credentials: &Credentials,
     require_header: bool,
     sni: &mut Option<Box<str>>,
-) -> Result<Established, HandshakeError> {
+) -> Result<Established, Refused> {
     let (accepted, stream) = client_hello(stream).await?;
     let hello = accepted.client_hello();
     *sni = hello.server_name().map(Into::into);
     let wants_header = hello.alpn().is_some_and(|mut offered| offered.any(|p| p == ALPN));
     if require_header && !wants_header {
-        return Err(HandshakeError::HeaderRequired);
+        let _ = stream.try_write(&NO_APPLICATION_PROTOCOL);
+        return Err(Refused { error: HandshakeError::HeaderRequired, alerted: Some(stream) });
     }
     let config = if wants_header { &credentials.linkerd } else { &credentials.plain };
     let start = StartHandshake::from_parts(accepted, stream);
     let mut stream = match start.into_stream(Arc::clone(config)).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
-            // Boxed: only refused clients pay for the wait's state.
-            let _ = Box::pin(tokio::time::timeout(ALERT_DEADLINE, socket::linger(stream))).await;
-            return Err(classify(error));
+            let error = classify(error);
+            // Nothing is said to who has closed or has sent an alert himself.
+            let silent = matches!(
+                error,
+                HandshakeError::Closed | HandshakeError::Tls(rustls::Error::AlertReceived(_))
+            );
+            return Err(Refused { error, alerted: (!silent).then_some(stream) });
         }
     };
     let session = stream.get_mut().1;
@@ -121,26 +159,26 @@ pub async fn accept(
 }
 
 /// Reads until the ClientHello is complete.
-async fn client_hello(stream: TcpStream) -> Result<(Accepted, TcpStream), HandshakeError> {
+async fn client_hello(stream: TcpStream) -> Result<(Accepted, TcpStream), Refused> {
     let mut acceptor = Acceptor::default();
     let mut seen = false;
     loop {
         // An error shows in the read that follows.
         let _ = stream.readable().await;
         match read_hello(&stream, &mut acceptor) {
-            Ok(0) if seen => return Err(HandshakeError::Closed),
-            Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte),
+            Ok(0) if seen => return Err(HandshakeError::Closed.into()),
+            Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
             Ok(_) => seen = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) if seen => return Err(HandshakeError::Closed),
-            Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte),
+            Err(_) if seen => return Err(HandshakeError::Closed.into()),
+            Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok((accepted, stream)),
             Ok(None) => {}
             Err((error, alert)) => {
-                let _ = Box::pin(tokio::time::timeout(ALERT_DEADLINE, refuse(stream, alert))).await;
-                return Err(HandshakeError::Tls(error));
+                let alerted = write_alert(&stream, alert).then_some(stream);
+                return Err(Refused { error: HandshakeError::Tls(error), alerted });
             }
         }
     }
@@ -152,18 +190,20 @@ fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor) -> io::Result<usize> 
     let count = stream.try_read(&mut buffer)?;
     let mut bytes = buffer.get(..count).unwrap_or_default();
     while !bytes.is_empty() {
-        acceptor.read_tls(&mut bytes)?;
+        if acceptor.read_tls(&mut bytes)? == 0 {
+            // It takes no more: asking again would never end.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     Ok(count)
 }
 
-async fn refuse(stream: TcpStream, mut alert: AcceptedAlert) {
+/// True when there was an alert to write: not every error has one.
+fn write_alert(stream: &TcpStream, mut alert: AcceptedAlert) -> bool {
     let mut bytes = Vec::new();
-    if alert.write_all(&mut bytes).is_ok() {
-        // A socket that has sent nothing yet has room for these few bytes.
-        let _ = stream.try_write(&bytes);
-        socket::linger(stream).await;
-    }
+    let written = alert.write_all(&mut bytes).is_ok() && !bytes.is_empty();
+    // A socket that has sent nothing yet has room for these few bytes.
+    written && stream.try_write(&bytes).is_ok()
 }
 
 /// Connects to an endpoint that must prove to be `expected`, and negotiates the transport header.
@@ -212,6 +252,12 @@ fn certificate_outcome(error: &CertificateError) -> Outcome {
             Outcome::CertificateNotYetValid
         }
         CertificateError::UnknownIssuer => Outcome::CertificateUntrusted,
+        // The verifier calls a chain's wrong signature UnknownIssuer; these are of the handshake's
+        // own signature: the peer has not got the certificate's key.
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Outcome::TlsFailed
+        }
         _ => Outcome::CertificateInvalid,
     }
 }
@@ -223,7 +269,10 @@ fn tls_outcome(error: &rustls::Error) -> Outcome {
             Outcome::NotTls
         }
         rustls::Error::PeerIncompatible(
-            PeerIncompatible::SupportedVersionsExtensionRequired
+            // Missing in hellos of TLS 1.1 and older, mandatory in those of 1.3.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic
             | PeerIncompatible::ServerDoesNotSupportTls12Or13,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::authorize::authorize;
 use super::connect::{Connected, Connector};
-use super::handshake::{self, Established};
+use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
 use super::relay::relay;
 use super::route::{self, LocalPorts, RouteError};
@@ -61,15 +61,29 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
     let begun = Box::pin(begin(gateway, stream, &credentials, session));
     let (established, received) = match timeout_at(deadline, begun).await {
         Ok(Ok(begun)) => begun,
-        Ok(Err(outcome)) => return outcome,
+        Ok(Err(Ended { outcome, refused })) => {
+            if let Some(refused) = refused {
+                // Boxed: only refused clients pay for the wait's state.
+                Box::pin(refused.part()).await;
+            }
+            return outcome;
+        }
         Err(_elapsed) => return Outcome::HandshakeTimeout,
     };
     let route = match find_route(gateway, session, &established, received.as_ref()) {
         Ok(route) => route,
         Err(error) => return explained(session, &error, error.outcome()),
     };
-    let allowed = authorize(&established.identity, session.registration.peer, &route.target);
-    session.routed(Arc::clone(&route), allowed.rule);
+    let policy = gateway.state.policy.load();
+    let peer = session.registration.peer;
+    match authorize(&policy, &established.identity, peer, &route.target) {
+        Ok(allowed) => session.routed(Arc::clone(&route), allowed.rule),
+        Err(denied) => {
+            session.denied(&route, &denied);
+            return explained(session, &denied, denied.outcome());
+        }
+    }
+    drop(policy);
     let protocol = session.protocol();
     let connect = gateway.connector.connect(&route, protocol, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {
@@ -86,23 +100,35 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
     session.relayed(relayed)
 }
 
+/// A connection that ended before there was anything to route.
+struct Ended {
+    outcome: Outcome,
+    refused: Option<Refused>,
+}
+
 /// Handshake, identity, and the header where one was negotiated.
 async fn begin(
     gateway: &Gateway,
     stream: TcpStream,
     credentials: &Credentials,
     session: &mut Session,
-) -> Result<(Established, Option<Received>), Outcome> {
+) -> Result<(Established, Option<Received>), Ended> {
     let require_header = gateway.require_transport_header;
     let accepted = handshake::accept(stream, credentials, require_header, &mut session.sni).await;
-    let mut established = accepted.map_err(|error| explained(session, &error, error.outcome()))?;
+    let mut established = accepted.map_err(|refused| Ended {
+        outcome: explained(session, &refused.error, refused.error.outcome()),
+        refused: Some(refused),
+    })?;
     session.established(&established.identity, established.transport_header);
     if !established.transport_header {
         return Ok((established, None));
     }
     let early = std::mem::take(&mut established.early_bytes);
     let received = header::receive(&mut established.end, early).await;
-    let received = received.map_err(|error| explained(session, &error, error.outcome()))?;
+    let received = received.map_err(|error| Ended {
+        outcome: explained(session, &error, error.outcome()),
+        refused: None,
+    })?;
     Ok((established, Some(received)))
 }
 

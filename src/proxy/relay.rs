@@ -14,6 +14,10 @@ use crate::model::counts::ByteCounts;
 use crate::model::outcome::Outcome;
 use crate::net::socket;
 
+mod watch;
+
+use watch::Watch;
+
 /// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.
 const SCRATCH: usize = 64 * 1024;
 /// Reads of one direction before other connections of the worker get their turn: 1 MiB.
@@ -61,13 +65,17 @@ pub async fn relay(
     let mut down = Flow::new(Side::Endpoint, Side::Client, Vec::new());
     let count_up = |n| bytes.add_from_client(n);
     let count_down = |n| bytes.add_to_client(n);
+    let mut watch = Watch::default();
     let first = poll_fn(|cx| {
         // A fault is reported by the kernel once; afterwards the same socket reads like a clean
         // end. So nothing may be read any more once either direction has met one.
-        let up = up.poll(cx, client, endpoint, &count_up)?;
-        let down = down.poll(cx, endpoint, client, &count_down)?;
-        let done = up.is_ready() && down.is_ready();
-        if done { Poll::Ready(Ok::<(), Broken>(())) } else { Poll::Pending }
+        let up_done = up.poll(cx, client, endpoint, &count_up)?.is_ready();
+        let down_done = down.poll(cx, endpoint, client, &count_down)?.is_ready();
+        if up_done && down_done {
+            return Poll::Ready(Ok::<(), Broken>(()));
+        }
+        watch.poll(cx, up.is_deaf() || down.is_deaf(), client, endpoint)?;
+        Poll::Pending
     })
     .await;
     let Err(broken) = first else {
@@ -123,6 +131,11 @@ impl Flow {
     fn new(from: Side, to: Side, pending: Vec<u8>) -> Self {
         let state = FlowState::Open;
         Self { from, to, pending, sent: 0, sink_fault: None, salvaging: false, state }
+    }
+
+    /// True while the source is not read, so that its fault wakes nobody.
+    fn is_deaf(&self) -> bool {
+        self.state != FlowState::Open || !self.pending.is_empty()
     }
 
     /// Moves bytes until there is nothing to do or the turn is over.
@@ -208,6 +221,10 @@ impl Flow {
     /// After the source broke: everything it sent before that, as far as it can be had.
     async fn finish(&mut self, from: &mut End, to: &mut End, count: &impl Fn(u64)) {
         self.salvaging = true;
+        if self.state != FlowState::Done {
+            // TLS may have decrypted good records before it met the bad one: they are read yet.
+            self.state = FlowState::Open;
+        }
         loop {
             let step = poll_fn(|cx| self.poll(cx, from, to, count)).await;
             // The source's own fault ends the reading, not the writing.
@@ -235,3 +252,6 @@ impl Broken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@
 //! access-log line, one set of metric increments.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::authorize::Denied;
 use super::connect::Connected;
 use super::relay::{Broken, Side};
 use super::route::RouteError;
@@ -24,11 +25,12 @@ pub struct Session {
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,
-    connected: Option<Instant>,
+    routed: Option<Instant>,
+    connect_time: Option<Duration>,
     transport_header: bool,
     protocol: Option<SessionProtocol>,
     route: Option<Arc<Route>>,
-    rule: Option<&'static str>,
+    rule: Option<Arc<str>>,
     unknown_target: Option<String>,
     server_identity: Option<Identity>,
     client_transport: Option<Transport>,
@@ -45,7 +47,8 @@ impl Session {
             metrics,
             accepted: Instant::now(),
             established: None,
-            connected: None,
+            routed: None,
+            connect_time: None,
             transport_header: false,
             protocol: None,
             route: None,
@@ -90,19 +93,27 @@ impl Session {
         self.protocol
     }
 
+    /// A rule denied the way to `route`.
+    pub fn denied(&mut self, route: &Arc<Route>, denied: &Denied) {
+        self.metrics.authorized(false, &denied.rule);
+        self.route = Some(Arc::clone(route));
+        self.rule = Some(Arc::clone(&denied.rule));
+    }
+
     /// A rule allowed the way to `route`.
-    pub fn routed(&mut self, route: Arc<Route>, rule: &'static str) {
+    pub fn routed(&mut self, route: Arc<Route>, rule: Arc<str>) {
+        self.metrics.authorized(true, &rule);
         self.registration.targeted(route.target.clone());
         self.registration.enter(Stage::Connect);
+        self.routed = Some(Instant::now());
         self.route = Some(route);
         self.rule = Some(rule);
     }
 
     /// An endpoint was reached.
     pub fn connected(&mut self, connected: &Connected) {
-        let now = Instant::now();
-        self.metrics.connect(now - self.established.unwrap_or(self.accepted));
-        self.connected = Some(now);
+        self.connect_time = self.routed.map(|at| at.elapsed());
+        self.connect_time.into_iter().for_each(|time| self.metrics.connect(time));
         self.server_identity = connected.identity.clone();
         let live = &self.registration;
         live.connected(connected.address);
@@ -140,7 +151,6 @@ impl Session {
     /// Ends it: counted and logged once.
     pub fn finish(self, outcome: Outcome) {
         let live = &self.registration;
-        let now = Instant::now();
         self.metrics.outcome(outcome);
         access::log(&AccessRecord {
             identity: live.identity(),
@@ -149,14 +159,14 @@ impl Session {
             session: self.protocol,
             target: self.unknown_target.as_deref(),
             route: self.route.as_ref().map(|route| &route.target),
-            rule: self.rule,
+            rule: self.rule.as_deref(),
             endpoint: live.endpoint(),
             server_identity: self.server_identity.as_ref(),
             bytes_from_client: live.bytes.from_client(),
             bytes_to_client: live.bytes.to_client(),
             handshake: self.established.map(|at| at - self.accepted),
-            connect: self.connected.zip(self.established).map(|(to, from)| to - from),
-            total: now - self.accepted,
+            connect: self.connect_time,
+            total: self.accepted.elapsed(),
             detail: self.detail.as_deref(),
             ..AccessRecord::new(live.id, live.peer, live.local, outcome)
         });

@@ -2,6 +2,7 @@
 //!
 //! `control::credentials` reads the files and swaps the result into [`crate::state::State`].
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::model::certificate;
 use crate::model::identity::{Identity, TrustBindings};
 
 /// A file and what it held when it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FileContent {
     /// Where it was read.
     pub path: PathBuf,
@@ -149,6 +150,13 @@ pub struct Credentials {
     pub admin: Arc<ServerConfig>,
     /// For onward connections; offers ALPN `transport.l5d.io/v1`.
     pub onward: Arc<ClientConfig>,
+}
+
+/// Without the bytes: it may be a key.
+impl fmt::Debug for FileContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileContent({}, {} bytes)", self.path.display(), self.bytes.len())
+    }
 }
 
 impl FileContent {

@@ -9,9 +9,12 @@ const END: &[u8] = b"-----END ";
 /// Why PEM text gives no certificates or key.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    /// A block is cut off or not base64.
-    #[error("is not valid PEM: {0}")]
-    Malformed(#[from] std::io::Error),
+    /// A block is cut off or not base64. The parser's own words are left out: they quote the file,
+    /// and of a key with its line breaks lost they would quote all of it into log and `/certs`.
+    #[error(
+        "is not valid PEM: a block's first or last line is broken, a line break is missing, or it is not base64"
+    )]
+    Malformed,
     /// No certificate in it.
     #[error("holds no certificate (expected a PEM block CERTIFICATE)")]
     NoCertificate,
@@ -33,7 +36,8 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
     if ends_within_a_block(text) {
         return Err(PemError::Partial);
     }
-    let found = rustls_pemfile::certs(&mut &*text).collect::<Result<Vec<_>, _>>()?;
+    let found = rustls_pemfile::certs(&mut &*text).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|_| PemError::Malformed)?;
     if found.is_empty() { Err(PemError::NoCertificate) } else { Ok(found) }
 }
 
@@ -45,7 +49,8 @@ pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     if ends_within_a_block(text) {
         return Err(PemError::Partial);
     }
-    rustls_pemfile::private_key(&mut &*text)?.ok_or(PemError::NoKey)
+    let found = rustls_pemfile::private_key(&mut &*text).map_err(|_| PemError::Malformed)?;
+    found.ok_or(PemError::NoKey)
 }
 
 /// A file caught while it is being written ends inside a block, which the parser passes over: in
@@ -71,6 +76,21 @@ mod tests {
         for text in ["", "garbage", &pem[..pem.len() / 2], &half] {
             assert!(certificates(text.as_bytes()).is_err(), "{text}");
             assert!(private_key(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_a_key() {
+        let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        let secret = pem.lines().nth(1).expect("base64");
+        for broken in [
+            pem.replace('\n', " "),
+            pem.replace("END", "THE END"),
+            pem.replacen(secret, &format!("{secret}!"), 1),
+            pem.replace("PRIVATE KEY-----", "PRIVATE KEY----"),
+        ] {
+            let error = private_key(broken.as_bytes()).expect_err("broken");
+            assert!(!format!("{error} {error:?}").contains(&secret[..8]), "{error}");
         }
     }
 

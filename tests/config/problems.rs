@@ -41,7 +41,7 @@ fn unknown_keys_are_refused_at_every_depth_with_a_suggestion() {
         ("[gatway]\nlisten = []", "gatway: is not a known key: did you mean \"gateway\"?"),
         ("[[routes]]", "routes: is not a known key: did you mean \"route\"?"),
         ("[gateway]\nlisen = []", "gateway.lisen: is not a known key: did you mean \"listen\"?"),
-        ("[[policy.rules]]", "policy.rules: is not a known key: expected nothing here"),
+        ("[[policy.rules]]", "policy.rules: is not a known key: did you mean \"rule\"?"),
         (
             "[gateway]\nlocal-ports = []",
             "gateway.local-ports: is not a known key: did you mean \"local_ports\"?",
@@ -89,7 +89,7 @@ fn unknown_variables_are_refused_with_a_suggestion() {
         ("GATEWAY", "is a section: set its keys one by one"),
         ("ROUTE__0__TARGET", "is within a list: set the whole list as TOML"),
         ("ROUTE", "route: expected a list of tables as TOML"),
-        ("POLICY__RULE", "policy.rule: policy rules are not in this version"),
+        ("POLICY__RULE", "policy.rule: expected a list of tables as TOML"),
         ("", "is not a known variable"),
         ("__", "is not a known variable"),
     ] {

@@ -298,9 +298,47 @@ fn what_this_version_lacks_is_refused_not_ignored() {
         refuses(&format!("[{module}]\nenabled = true"), &expected);
         refuses(&format!("[{module}]\nenabled = 0"), "found the number 0, expected true or false");
     }
-    settings(&format!("{IDENTITY}[policy]"));
-    let rule = "[[policy.rule]]\nname = \"a\"\naction = \"allow\"";
-    refuses(rule, "policy.rule: policy rules are not in this version");
-    refuses("[policy]\nrule = []", "policy.rule: policy rules are not in this version");
     refuses("[admin]\nmetrics_listen = []", "admin.metrics_listen: a listener of its own");
+}
+
+#[test]
+fn policy_rules_are_read_in_order_and_none_is_ignored() {
+    let rules = "[[policy.rule]]\nname = \"a\"\naction = \"deny\"\nidentities = [\"*.x\"]\n\
+         networks = [\"10.0.0.0/8\", { cidr = \"fd00::/8\", except = [\"fd00::/16\"] }]\n\
+         targets = [\"*.svc:*\"]\n[[policy.rule]]\nname = \"b\"\naction = \"allow\"\n";
+    let policy = settings(&format!("{IDENTITY}{rules}")).policy;
+    let names: Vec<_> = policy.iter().map(|rule| (&*rule.name, rule.action.label())).collect();
+    assert_eq!(names, [("a", "deny"), ("b", "allow")]);
+    assert_eq!(policy[0].networks[1].except.len(), 1);
+    assert!(settings(&format!("{IDENTITY}[policy]")).policy.is_empty());
+    let rule = "[[policy.rule]]\nname = \"a\"\naction = \"allow\"\n";
+    refuses(
+        &format!("{rule}{rule}"),
+        "policy.rule[1].name: found \"a\", which policy.rule[0].name has",
+    );
+    for (more, expected) in [
+        ("identities = []", "policy.rule[0].identities: is empty, so the rule would match nothing"),
+        (
+            "identities = [\"a.*.b\"]",
+            "policy.rule[0].identities[0]: found \"a.*.b\", expected an identity",
+        ),
+        (
+            "networks = [\"10.0.0.1/8\"]",
+            "policy.rule[0].networks[0]: found \"10.0.0.1/8\", expected a network",
+        ),
+        ("networks = [\"10.0.0.1\"]", "policy.rule[0].networks[0]"),
+        (
+            "networks = [{ cidr = \"10.0.0.0/8\", except = [\"11.0.0.0/16\"] }]",
+            "which is not within 10.0.0.0/8",
+        ),
+        ("networks = [{ except = [] }]", "policy.rule[0].networks[0].cidr: is not set"),
+        ("targets = [\"web\"]", "policy.rule[0].targets[0]: found \"web\", expected name:port"),
+        ("targets = [\"web:0\"]", "policy.rule[0].targets[0]"),
+        ("target = [\"web:1\"]", "did you mean \"targets\"?"),
+    ] {
+        refuses(&format!("{rule}{more}"), expected);
+    }
+    refuses("[[policy.rule]]\nname = \"default:x\"\naction = \"allow\"", "policy.rule[0].name");
+    refuses("[[policy.rule]]\nname = \"x\"\naction = \"permit\"", "policy.rule[0].action");
+    refuses("[[policy.rule]]\nname = \"x\"", "policy.rule[0].action: is not set");
 }

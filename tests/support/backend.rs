@@ -3,6 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use socket2::{Domain, Socket, Type};
+
+use super::gateway::PATIENCE;
 
 /// Starts a service that runs `serve` for every connection, for as long as the test lives.
 pub fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
@@ -16,6 +21,46 @@ pub fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
         }
     });
     address
+}
+
+/// A service whose connections the test itself serves, in the order of their arrival.
+pub fn handed_over() -> (SocketAddr, Receiver<TcpStream>) {
+    handed_over_at("127.0.0.1:0")
+}
+
+/// The same, at an address of this host.
+pub fn handed_over_at(address: &str) -> (SocketAddr, Receiver<TcpStream>) {
+    let listener = TcpListener::bind(address).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let _ = stream.set_write_timeout(Some(PATIENCE));
+            if send.send(stream).is_err() {
+                return;
+            }
+        }
+    });
+    (address, receive)
+}
+
+/// A service that accepts nothing and whose queue is full: a connect to it gets no answer. It is
+/// one for as long as the returned sockets live.
+pub fn black_hole() -> (SocketAddr, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any.into()).expect("a port");
+    listener.listen(0).expect("listening");
+    let address = listener.local_addr().expect("bound").as_socket().expect("inet");
+    let mut sockets = vec![listener];
+    for _ in 0..4 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        filler.set_nonblocking(true).expect("set");
+        let _ = filler.connect(&address.into());
+        sockets.push(filler);
+    }
+    (address, sockets)
 }
 
 /// Sends everything back and ends when the client ends.

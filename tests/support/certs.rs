@@ -32,6 +32,8 @@ pub const URI: u8 = 6;
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
+/// When authorities are valid.
+const AUTHORITY: (i64, i64) = (-3 * DAY, 30 * DAY);
 
 /// What kind of key a certificate has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +117,35 @@ impl TestCa {
 
     /// As [`TestCa::with_depth`], with all keys of the authority of one kind.
     pub fn with(name: &str, issuers: usize, key: Key) -> Self {
+        Self::build(name, issuers, key, &[AUTHORITY], AUTHORITY)
+    }
+
+    /// An anchor and one issuer with these validities, in seconds from now. Several anchors are
+    /// renewals of one: the same name and key.
+    pub fn with_validity(name: &str, anchors: &[(i64, i64)], issuer: (i64, i64)) -> Self {
+        Self::build(name, 1, Key::P256, anchors, issuer)
+    }
+
+    fn build(
+        name: &str,
+        issuers: usize,
+        key: Key,
+        anchors: &[(i64, i64)],
+        issuer: (i64, i64),
+    ) -> Self {
         let pair = key.generate();
-        let params = authority_params(&format!("root.{name}"));
-        let anchor = params.self_signed(&pair).expect("an anchor").pem();
+        let mut params = authority_params(&format!("root.{name}"));
+        let mut anchor = String::new();
+        for (from, until) in anchors {
+            set_validity(&mut params, *from, *until);
+            anchor += &params.self_signed(&pair).expect("an anchor").pem();
+        }
         let mut signer = Issuer::new(params, pair);
         let mut chain = String::new();
         for level in 1..=issuers {
             let pair = key.generate();
-            let params = authority_params(&format!("issuer{level}.{name}"));
+            let mut params = authority_params(&format!("issuer{level}.{name}"));
+            set_validity(&mut params, issuer.0, issuer.1);
             let pem = params.signed_by(&pair, &signer).expect("an issuer").pem();
             chain = pem + &chain;
             signer = Issuer::new(params, pair);
@@ -253,6 +276,23 @@ impl LeafBuilder<'_> {
 
     /// Signs it.
     pub fn issue(self) -> TestLeaf {
+        self.sign().0
+    }
+
+    /// Signs it, and a certificate for `name` with its key, as if it were an authority: the chain
+    /// of that one is itself, this leaf and the issuers.
+    pub fn issue_below(self, name: &str) -> (TestLeaf, TestLeaf) {
+        let (leaf, params, pair) = self.sign();
+        let ca = TestCa {
+            anchor: String::new(),
+            issuers: leaf.chain.clone(),
+            signer: Issuer::new(params, pair),
+        };
+        let below = ca.leaf().dns(name).issue();
+        (leaf, below)
+    }
+
+    fn sign(self) -> (TestLeaf, CertificateParams, KeyPair) {
         let mut params = CertificateParams::default();
         set_validity(&mut params, self.validity.0, self.validity.1);
         params.distinguished_name = DistinguishedName::new();
@@ -275,13 +315,14 @@ impl LeafBuilder<'_> {
         let pair = self.key.generate();
         let certificate = params.signed_by(&pair, &self.ca.signer).expect("a leaf");
         let issuers = if self.with_issuers { &self.ca.issuers } else { "" };
-        let key = if self.wrong_key { self.key.generate() } else { pair };
-        TestLeaf {
+        let key = if self.wrong_key { &self.key.generate() } else { &pair };
+        let leaf = TestLeaf {
             der: certificate.der().to_vec(),
             certificate: certificate.pem(),
             chain: certificate.pem() + issuers,
             key: key.serialize_pem(),
-        }
+        };
+        (leaf, params, pair)
     }
 }
 
@@ -339,7 +380,6 @@ pub fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 
 fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    set_validity(&mut params, -3 * DAY, 30 * DAY);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

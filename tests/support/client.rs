@@ -76,20 +76,32 @@ impl Client {
         self
     }
 
+    /// For other TLS clients: the configuration, and the server's name.
+    pub fn parts(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
+        (Arc::new(self.config.clone()), name)
+    }
+
     /// A connection whose handshake is complete on our side. The server may still refuse our
     /// certificate, which shows in the first read.
     pub fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
-        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
-        let session = ClientConnection::new(Arc::new(self.config.clone()), name).expect("a config");
-        let tcp = TcpStream::connect(address)?;
-        tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        let mut stream = StreamOwned::new(session, tcp);
+        self.over(tcp(address)?)
+    }
+
+    /// The same over a connection that exists.
+    pub fn over(&self, tcp: TcpStream) -> std::io::Result<Stream> {
+        prepared(&tcp)?;
+        let mut stream = StreamOwned::new(self.session(), tcp);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(stream)
+    }
+
+    /// A session that has not begun, for tests that carry its bytes themselves.
+    pub fn session(&self) -> ClientConnection {
+        let (config, name) = self.parts();
+        ClientConnection::new(config, name).expect("a config")
     }
 
     /// A connection on which a header for `target` (`name:port`) has been written.
@@ -99,6 +111,19 @@ impl Client {
         stream.flush().expect("the header is sent");
         stream
     }
+}
+
+/// A TCP connection that waits for nothing longer than [`PATIENCE`].
+pub fn tcp(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address)?;
+    prepared(&tcp)?;
+    Ok(tcp)
+}
+
+fn prepared(tcp: &TcpStream) -> std::io::Result<()> {
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))
 }
 
 /// The bytes of a header for `name:port`, or `:port`.

@@ -42,6 +42,7 @@ pub struct Builder {
     directory: TempDir,
     configuration: String,
     environment: Vec<(String, String)>,
+    prefix: Vec<String>,
 }
 
 impl Builder {
@@ -50,7 +51,12 @@ impl Builder {
         let directory = TempDir::new().expect("a directory");
         ca.write_anchor(directory.path(), "ca.crt");
         ca.identity(GATEWAY).write_to(&directory.path().join("gateway"));
-        Self { directory, configuration: String::new(), environment: Vec::new() }
+        Self {
+            directory,
+            configuration: String::new(),
+            environment: Vec::new(),
+            prefix: Vec::new(),
+        }
     }
 
     /// Where relative paths of the configuration start.
@@ -75,6 +81,12 @@ impl Builder {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it through another program that replaces itself with it, such as `unshare -n`.
+    pub fn through(mut self, program: &[&str]) -> Self {
+        self.prefix = program.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -105,7 +117,10 @@ impl Builder {
         configuration.push_str(&self.configuration);
         let file = self.directory.path().join("gateway.toml");
         std::fs::write(&file, configuration).expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_linkerd-gateway"))
+        let mut words = self.prefix;
+        words.push(env!("CARGO_BIN_EXE_linkerd-gateway").to_owned());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["run", "--config", "gateway.toml", "--log-format", "json"])
             .args(["--log", "info,access=debug"])
             .current_dir(self.directory.path())

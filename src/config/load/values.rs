@@ -31,7 +31,7 @@ pub fn value(key: &Key, text: &str, origin: &Origin) -> Node {
         Kind::Integer(_) => number(text).unwrap_or_else(|_| text_entry(text)),
         Kind::Integers(_) => listed(&|word| number(word).unwrap_or_else(|_| text_entry(word))),
         Kind::Texts(_) => listed(&text_entry),
-        Kind::Tables(_) | Kind::Endpoints(_) => toml_list().unwrap_or_else(|| text_entry(text)),
+        Kind::Tables(_) | Kind::Mixed(_) => toml_list().unwrap_or_else(|| text_entry(text)),
         Kind::Text(_) | Kind::Section(_) | Kind::Refused(_) => text_entry(text),
     }
 }

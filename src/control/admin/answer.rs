@@ -25,17 +25,19 @@ enum Page {
     Connections,
     Live,
     Metrics,
+    Policy,
     Ready,
     Routes,
 }
 
 impl Page {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Certs,
         Self::ConfigDump,
         Self::Connections,
         Self::Live,
         Self::Metrics,
+        Self::Policy,
         Self::Ready,
         Self::Routes,
     ];
@@ -47,6 +49,7 @@ impl Page {
             Self::Connections => "/connections",
             Self::Live => "/live",
             Self::Metrics => "/metrics",
+            Self::Policy => "/policy",
             Self::Ready => "/ready",
             Self::Routes => "/routes",
         }
@@ -132,6 +135,7 @@ fn decide(admin: &Admin, is_loopback: bool, page: Option<Page>, method: &Method)
             let body = admin.metrics.encode().into();
             Answer { status: StatusCode::OK, kind: OPEN_METRICS, body }
         }
+        Page::Policy => Answer::json(views::policy(admin)),
         Page::Ready => readiness(admin),
         Page::Routes => Answer::json(views::routes(admin)),
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Admin;
 use crate::model::identity::Identity;
+use crate::model::policy::{Network, Rule};
 use crate::model::route::{Endpoint, Route, SessionMode};
 use crate::state::CredentialsStatus;
 
@@ -46,6 +47,31 @@ struct Certificate {
     /// Whole days; negative once expired.
     expires_in_days: i64,
     expired: bool,
+}
+
+#[derive(Serialize)]
+struct PolicyView<'a> {
+    /// Empty: any authenticated identity may reach any routed target.
+    rules: Vec<RuleView<'a>>,
+}
+
+/// Absent lists do not restrict. `explain --admin` reads this back.
+#[derive(Serialize)]
+struct RuleView<'a> {
+    name: &'a str,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    identities: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<NetworkView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct NetworkView {
+    cidr: String,
+    except: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +136,12 @@ pub(super) fn certs(admin: &Admin) -> String {
     json(&view)
 }
 
+/// `/policy`: the rules in order, in the words of the configuration.
+pub(super) fn policy(admin: &Admin) -> String {
+    let policy = admin.state.policy.load();
+    json(&PolicyView { rules: policy.rules().iter().map(rule_view).collect() })
+}
+
 /// `/routes`, in the order of configuration.
 pub(super) fn routes(admin: &Admin) -> String {
     let now = (admin.clock)();
@@ -147,6 +179,20 @@ fn status(status: &CredentialsStatus) -> Status {
         refused: status.refused,
         loaded_at: status.loaded_at.map(rfc3339),
         problem: status.problem.as_deref().map(str::to_owned),
+    }
+}
+
+fn rule_view(rule: &Rule) -> RuleView<'_> {
+    let network = |network: &Network| NetworkView {
+        cidr: network.cidr.to_string(),
+        except: network.except.iter().map(ToString::to_string).collect(),
+    };
+    RuleView {
+        name: &rule.name,
+        action: rule.action.label(),
+        identities: rule.identities.iter().map(ToString::to_string).collect(),
+        networks: rule.networks.iter().map(network).collect(),
+        targets: rule.targets.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -26,6 +26,12 @@ pub(super) struct WorkerLabels {
     pub(super) worker: u64,
 }
 
+/// Labels of policy's decisions.
+pub(super) fn rule(name: &str) -> Labels {
+    let kind = if name.starts_with("default:") { "default" } else { "rule" };
+    vec![("authz_kind", kind.into()), ("authz_name", name.into()), ("tls", "true".into())]
+}
+
 /// Labels of the transport header counter. No target is one that no route knows: it is not named,
 /// or peers could create series at will.
 pub(super) fn header(session: &str, target: Option<&Target>, client: &str) -> Labels {

@@ -5,22 +5,18 @@
 //! connection's series. Settling may happen on several threads at once and neither loses nor
 //! doubles a byte.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Error;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabel, EncodeLabelSet, EncodeMetric, LabelSetEncoder,
-};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 
 use super::bounded::Bounded;
-use super::labels::{self, Labels};
+use super::labels;
+use super::series::{self, Series};
 use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
 use crate::model::service::Target;
@@ -124,8 +120,7 @@ impl Transports {
         side: Side,
         bytes: Arc<ByteCounts>,
     ) -> Transport {
-        series.opened.fetch_add(1, Ordering::Relaxed);
-        series.open.fetch_add(1, Ordering::Relaxed);
+        series.opened();
         let settled = Settled::default();
         let live = Arc::new(Live { series, side, bytes, settled });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +142,7 @@ impl Transports {
     fn series(&self) -> Vec<Arc<Series>> {
         let mut all = self.clients.values();
         all.extend(self.endpoints.values());
-        let used = |series: &&Arc<Series>| series.opened.load(Ordering::Relaxed) > 0;
+        let used = |series: &&Arc<Series>| series.is_used();
         all.extend(self.other.iter().filter(used).cloned());
         all
     }
@@ -196,93 +191,9 @@ fn advance(settled: &AtomicU64, now: u64, total: &AtomicU64) {
     }
 }
 
-/// The numbers of one label set.
-#[derive(Debug)]
-struct Series {
-    labels: Labels,
-    opened: AtomicU64,
-    open: AtomicI64,
-    read: AtomicU64,
-    written: AtomicU64,
-    closes: Mutex<BTreeMap<&'static str, u64>>,
-}
-
-impl Series {
-    fn new(labels: Labels) -> Arc<Self> {
-        Arc::new(Self {
-            labels,
-            opened: AtomicU64::new(0),
-            open: AtomicI64::new(0),
-            read: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            // Present from the start, so that a rate over closes sees the first one.
-            closes: Mutex::new(BTreeMap::from([("", 0)])),
-        })
-    }
-
-    fn closed(&self, errno: &'static str) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        *lock(&self.closes).entry(errno).or_default() += 1;
-    }
-}
-
-/// One of a series' counters.
-type Number = fn(&Series) -> &AtomicU64;
-
 impl Collector for Transports {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let all = self.series();
-        let counters: [(&str, &str, Number); 3] = [
-            ("tcp_open", "Connections opened", |s| &s.opened),
-            ("tcp_read_bytes", "Application bytes read from the peer", |s| &s.read),
-            ("tcp_write_bytes", "Application bytes written to the peer", |s| &s.written),
-        ];
-        for (name, help, value) in counters {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for series in &all {
-                let count = ConstCounter::new(value(series).load(Ordering::Relaxed));
-                let labelled = metric.encode_family(&series.labels)?;
-                count.encode(labelled)?;
-            }
-        }
-        encode_open(&mut encoder, &all)?;
-        encode_closes(&mut encoder, &all)
-    }
-}
-
-fn encode_open(encoder: &mut DescriptorEncoder<'_>, all: &[Arc<Series>]) -> Result<(), Error> {
-    let name = "tcp_open_connections";
-    let mut metric =
-        encoder.encode_descriptor(name, "Connections open now", None, MetricType::Gauge)?;
-    for series in all {
-        let count = ConstGauge::new(series.open.load(Ordering::Relaxed));
-        let labelled = metric.encode_family(&series.labels)?;
-        count.encode(labelled)?;
-    }
-    Ok(())
-}
-
-fn encode_closes(encoder: &mut DescriptorEncoder<'_>, all: &[Arc<Series>]) -> Result<(), Error> {
-    let mut metric =
-        encoder.encode_descriptor("tcp_close", "Connections closed", None, MetricType::Counter)?;
-    for series in all {
-        for (errno, count) in lock(&series.closes).iter() {
-            let labels = WithErrno(&series.labels, errno);
-            let labelled = metric.encode_family(&labels)?;
-            let count = ConstCounter::new(*count);
-            count.encode(labelled)?;
-        }
-    }
-    Ok(())
-}
-
-/// A series' labels and the `errno` of `tcp_close_total`.
-struct WithErrno<'a>(&'a Labels, &'static str);
-
-impl EncodeLabelSet for WithErrno<'_> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), Error> {
-        self.0.encode(encoder)?;
-        ("errno", self.1).encode(encoder.encode_label())
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        series::encode(encoder, &self.series())
     }
 }
 

@@ -1,0 +1,105 @@
+//! `[[policy.rule]]`: who may reach what. A rule that cannot be read refuses the whole
+//! configuration, because one that were ignored would not protect anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::values::one_of;
+use crate::config::raw::{Cursor, Value};
+use crate::model::policy::{Action, IdentityPattern, Network, Rule, TargetPattern};
+
+const IDENTITY: &str = "an identity, \"*\", \"*.ns.serviceaccount.identity.linkerd.cluster.local\" \
+     or \"spiffe://domain/path/*\"";
+const NETWORK: &str = "a network like \"10.0.0.0/8\" or { cidr = \"10.0.0.0/8\", except = [...] }";
+const TARGET: &str =
+    "name:port, where the port and any label may be *, like \"*.ns.svc.cluster.local:80\"";
+
+/// Reads all rules, in order.
+pub fn rules(root: &Cursor<'_>) -> Option<Vec<Rule>> {
+    let Some(at) = root.child("policy").and_then(|policy| policy.child("rule")) else {
+        return Some(Vec::new());
+    };
+    let mut names = HashMap::new();
+    let entries = at.entries("tables like [[policy.rule]]")?;
+    let rules: Vec<_> = entries.iter().map(|at| rule(at, &mut names)).collect();
+    rules.into_iter().collect()
+}
+
+fn rule<'t>(at: &Cursor<'t>, names: &mut HashMap<Arc<str>, Cursor<'t>>) -> Option<Rule> {
+    at.table()?;
+    let name = at.required("name", "a name for logs and explanations", |at| name(at, names));
+    let action = at.required("action", "\"allow\" or \"deny\"", |at| {
+        one_of(at, &[("allow", Action::Allow), ("deny", Action::Deny)])
+    });
+    let identities = at
+        .optional("identities", |at| some(at, IDENTITY, |text| IdentityPattern::parse(text).ok()));
+    let targets =
+        at.optional("targets", |at| some(at, TARGET, |text| TargetPattern::parse(text).ok()));
+    let networks = at.optional("networks", |at| {
+        let networks = at.list("a list of networks", network)?;
+        not_empty(at, networks)
+    });
+    Some(Rule {
+        name: name?,
+        action: action?,
+        identities: identities?.unwrap_or_default(),
+        networks: networks?.unwrap_or_default(),
+        targets: targets?.unwrap_or_default(),
+    })
+}
+
+fn name<'t>(at: &Cursor<'t>, names: &mut HashMap<Arc<str>, Cursor<'t>>) -> Option<Arc<str>> {
+    let plain = |text: &str| {
+        let fine =
+            !text.is_empty() && text.len() <= 128 && !text.contains(|c: char| c.is_control());
+        (fine && !text.starts_with("default:")).then(|| Arc::from(text))
+    };
+    let expected = "1 to 128 characters, not starting with \"default:\"";
+    let name: Arc<str> = at.parsed(expected, plain)?;
+    if let Some(first) = names.insert(Arc::clone(&name), at.clone()) {
+        return at.refuse(format!(
+            "found {}, which {} has already ({})",
+            at.value(),
+            first.path(),
+            first.origin()
+        ));
+    }
+    Some(name)
+}
+
+/// A list that is written and empty would match everything, the opposite of what it says.
+fn not_empty<T>(at: &Cursor<'_>, list: Vec<T>) -> Option<Vec<T>> {
+    if list.is_empty() {
+        return at.refuse("is empty, so the rule would match nothing: name at least one, or leave the key out for any");
+    }
+    Some(list)
+}
+
+fn some<T>(at: &Cursor<'_>, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let list =
+        at.list(&format!("a list of strings, each {expected}"), |at| at.parsed(expected, &parse))?;
+    not_empty(at, list)
+}
+
+fn network(at: &Cursor<'_>) -> Option<Network> {
+    let Value::Table(_) = at.value() else {
+        return Some(Network { cidr: cidr(at)?, except: Vec::new() });
+    };
+    let network = at.required("cidr", NETWORK, cidr);
+    let except = at.optional("except", |at| at.list("a list of networks", cidr));
+    let (network, except) = (network?, except?.unwrap_or_default());
+    if let Some(outside) = except.iter().find(|except| !network.contains(*except)) {
+        return at.refuse(format!("excepts {outside}, which is not within {network}"));
+    }
+    Some(Network { cidr: network, except })
+}
+
+/// A CIDR without host bits: `10.1.2.3/8` is more likely a mistake than a network.
+fn cidr(at: &Cursor<'_>) -> Option<IpNet> {
+    at.parsed(NETWORK, |text| {
+        let network: IpNet = text.parse().ok()?;
+        (network.trunc() == network).then_some(network)
+    })
+}

@@ -204,6 +204,13 @@ fn a_taken_port_is_named_with_the_flag_that_changes_it() {
     says_taken(run(&gateway), number, "gateway.listen or --listen");
     let admin = ["--listen", free, "--admin-listen", &address];
     says_taken(run(&admin), number, "admin.listen or --admin-listen");
+
+    // Nothing to stop where the address is the fault.
+    let foreign = run(&["--listen", "192.0.2.1:4143"]).output().expect("it runs");
+    let (_, error, code) = text(&foreign);
+    assert_eq!(code, Some(69), "{error}");
+    assert!(error.contains("192.0.2.1:4143") && error.contains("no such address"), "{error}");
+    assert!(error.contains("--listen") && !error.contains("stop it"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `run`, the default command: loads the configuration and serves until it is told to stop.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -92,8 +93,10 @@ pub(super) fn serve(
     let descriptors = runtime::raise_descriptor_limit();
     let app = App::bind(loaded.settings.clone(), &json(&loaded.tree).to_string());
     let unavailable = |error| match error {
-        StartError::Listen { key, .. } => {
-            Failure::unavailable(anyhow!("{error}; stop it, or {}", advice(key)))
+        StartError::Listen { key, error: ref cause, .. } => {
+            let taken = cause.kind() == ErrorKind::AddrInUse;
+            let stop = if taken { "stop it, or " } else { "" };
+            Failure::unavailable(anyhow!("{error}; {stop}{}", advice(key)))
         }
         other => Failure::unavailable(other),
     };

@@ -23,7 +23,7 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads of files that change while they are read. A writer that is busy for longer is followed in
 /// the next round.
-const READ_ATTEMPTS: u32 = 3;
+const READ_ATTEMPTS: u32 = 5;
 
 /// Why files gave no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -130,26 +130,27 @@ struct Follower {
 impl Follower {
     fn look(&mut self, attempts: u32) {
         let now = SystemTime::now();
-        let material = match self.source.read() {
-            Ok(material) => material,
-            Err(error) => return self.refuse(&error),
-        };
-        if self.accepted.as_ref() == Some(&material) {
+        let read = self.source.read();
+        if self.accepted.as_ref().is_some_and(|accepted| read.as_ref().ok() == Some(accepted)) {
             return self.settle();
         }
         let previous = self.state.credentials.load_full();
-        match Credentials::build(&material, previous.as_deref(), now) {
-            Ok(credentials) => {
-                self.accepted = Some(material);
-                self.accept(credentials, now);
-            }
-            // The files are read one after the other, so a change on the way gives a mix of old
-            // and new that never was in them: that is no problem to report, but one to look again.
-            Err(_) if attempts > 1 && self.source.read().is_ok_and(|now| now != material) => {
-                self.look(attempts - 1);
-            }
-            Err(error) => self.refuse(&error.into()),
+        let (material, error) = match read {
+            Ok(material) => match Credentials::build(&material, previous.as_deref(), now) {
+                Ok(credentials) => {
+                    self.accepted = Some(material);
+                    return self.accept(credentials, now);
+                }
+                Err(error) => (Some(material), error.into()),
+            },
+            Err(error) => (None, error),
+        };
+        // The files are read one after the other, so a change on the way gives a mix of old and
+        // new that never was in them: that is no problem to report, but one to look again.
+        if attempts > 1 && self.source.read().ok() != material {
+            return self.look(attempts - 1);
         }
+        self.refuse(&error);
     }
 
     fn accept(&self, credentials: Credentials, now: SystemTime) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::support::backend;
 use crate::support::certs::{TestCa, TestLeaf};
@@ -15,6 +16,8 @@ use crate::support::gateway::{Builder, CLIENT, GATEWAY, Gateway};
 use crate::{ECHO, REFUSED, certs, generation, identity, newer_than, problem, replace_leaf};
 
 const RELOADS: u64 = 100;
+/// Changes in quick succession; an even number ends with the second of two leaves.
+const RAPID: u64 = 1000;
 const THREADS: usize = 10;
 const PER_THREAD: usize = 20;
 
@@ -87,17 +90,8 @@ fn publish(mount: &Path, version: u64, leaf: &TestLeaf) {
 fn a_hundred_reloads_by_polling_break_none_of_200_busy_connections() {
     let ca = TestCa::new("ca");
     let builder = Builder::new(&ca).route(ECHO, &[backend::echo()]);
-    let mount = builder.path().join("mounted");
-    publish(&mount, 0, &ca.identity(GATEWAY));
-    for file in ["tls.crt", "tls.key"] {
-        symlink(Path::new("..data").join(file), mount.join(file)).expect("a link");
-    }
-    let gateway = builder
-        .configure(
-            "[identity]\ncertificate = \"mounted/tls.crt\"\nkey = \"mounted/tls.key\"\n\
-             trust_anchors = [\"ca.crt\"]\npoll_interval = \"10ms\"",
-        )
-        .start();
+    let gateway = mounted(builder, &ca.identity(GATEWAY)).start();
+    let mount = gateway.file("mounted");
     let busy = Busy::start(&gateway, &ca);
     let leaves = [ca.identity(GATEWAY), ca.identity(GATEWAY)];
     for (version, leaf) in (1..=RELOADS).zip(leaves.iter().cycle()) {
@@ -109,6 +103,41 @@ fn a_hundred_reloads_by_polling_break_none_of_200_busy_connections() {
     // The mounted directory changes in one step: no half of it was ever seen.
     assert_eq!((problem(&gateway), gateway.metric(REFUSED)), (None, 0.0));
     busy.finish(&gateway);
+}
+
+#[test]
+fn a_mount_that_changes_while_it_is_read_is_never_seen_half() {
+    let ca = TestCa::new("ca");
+    let builder = Builder::new(&ca).route(ECHO, &[backend::echo()]);
+    let gateway = mounted(builder, &ca.identity(GATEWAY)).start();
+    let leaves = [ca.identity(GATEWAY), ca.identity(GATEWAY)];
+    let mount = gateway.file("mounted");
+    for (version, leaf) in (1..=RAPID).zip(leaves.iter().cycle()) {
+        publish(&mount, version, leaf);
+        // As the kubelet does.
+        std::fs::remove_dir_all(mount.join(format!("..{}", version - 1))).expect("removed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    gateway.eventually("the last", |g| presented(&client_of(&ca, g)) == leaves[1].der);
+    assert_eq!((problem(&gateway), gateway.metric(REFUSED)), (None, 0.0));
+    assert!(generation(&gateway) > 20, "only {} were seen", generation(&gateway));
+}
+
+fn client_of(ca: &TestCa, gateway: &Gateway) -> Stream {
+    Client::new(ca).connect(gateway.address).expect("a handshake")
+}
+
+/// The gateway's pair in a mounted directory, looked at often.
+fn mounted(builder: Builder, leaf: &TestLeaf) -> Builder {
+    let mount = builder.path().join("mounted");
+    publish(&mount, 0, leaf);
+    for file in ["tls.crt", "tls.key"] {
+        symlink(Path::new("..data").join(file), mount.join(file)).expect("a link");
+    }
+    builder.configure(
+        "[identity]\ncertificate = \"mounted/tls.crt\"\nkey = \"mounted/tls.key\"\n\
+         trust_anchors = [\"ca.crt\"]\npoll_interval = \"10ms\"",
+    )
 }
 
 #[test]
@@ -136,7 +165,7 @@ fn sighup_without_a_change_loads_nothing() {
     let gateway = identity(builder, "poll_interval = \"1h\"").start();
     for _ in 0..5 {
         gateway.signal("HUP");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(generation(&gateway), 1);
     assert_eq!(certs(&gateway)["status"]["loaded"], 1);

@@ -47,7 +47,6 @@ impl Server {
         let admin = Admin {
             state: Arc::clone(&state),
             metrics: Metrics::new(),
-            config_dump: "{}".into(),
             clock: || 0,
         };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());

@@ -27,7 +27,6 @@ async fn no_free_descriptor_is_waited_out_without_spinning() {
     let admin = Arc::new(Admin {
         state: Arc::default(),
         metrics: Metrics::new(),
-        config_dump: "{}".into(),
         clock: || 0,
     });
     // It waits in the accept queue while nothing can accept it.

@@ -23,7 +23,6 @@ fn admin() -> Arc<Admin> {
     Arc::new(Admin {
         state: Arc::default(),
         metrics: Metrics::new(),
-        config_dump: "{\"runtime\":{}}".into(),
         clock: || 1500,
     })
 }
@@ -77,7 +76,7 @@ fn loopback_gets_everything_there_is() {
         }
         assert_eq!(get(&admin, peer, "/nothing").0, 404);
     }
-    assert_eq!(get(&admin, "::1", "/config_dump?x=y").1, "{\"runtime\":{}}");
+    assert_eq!(get(&admin, "::1", "/config_dump?x=y").1, "{\"generation\":0,\"configuration\":{}}");
     assert!(get(&admin, "::1", "/metrics").1.ends_with("# EOF\n"));
 }
 

@@ -5,6 +5,9 @@
 
 #[path = "config/binary.rs"]
 mod binary;
+#[allow(dead_code, reason = "each test binary uses a part")]
+#[path = "support/certs.rs"]
+mod certs;
 #[path = "config/hostile.rs"]
 mod hostile;
 #[path = "config/layers.rs"]

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::Failure;
 use crate::config::Settings;
 use crate::config::load::{Loaded, Sources, load};
+use crate::control::credentials::{self, Source};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,8 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks the PEM files that the settings name: here, that each can be read.
+/// Checks the PEM files that the settings name: that each can be read, and then that together they
+/// are credentials which the gateway would use.
 fn credential_files(settings: &Settings) -> Result<(), Failure> {
     let problems: Vec<_> = named_files(settings)
         .into_iter()
@@ -40,7 +42,11 @@ fn credential_files(settings: &Settings) -> Result<(), Failure> {
         })
         .collect();
     if problems.is_empty() {
-        return Ok(());
+        let source = Source::new(&settings.identity, &settings.routes);
+        return credentials::load(&source)
+            .map(|_| ())
+            .context("the credentials cannot be used")
+            .map_err(Failure::usage);
     }
     let noun = if problems.len() == 1 { "problem" } else { "problems" };
     let message = format!("{} {noun} with named files{}", problems.len(), problems.concat());

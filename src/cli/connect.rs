@@ -1,19 +1,22 @@
 //! `connect`: the `s_client` of this protocol. Opens an authenticated connection to any gateway or
 //! proxy, writes a transport header if asked to, and pipes standard input and output.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::Failure;
 use crate::model::header::{Header, SessionProtocol, encode};
 use crate::model::identity::Identity;
-use crate::model::service::{Port, Target};
+use crate::model::service::{Port, Target, is_dns_name};
 use crate::tls::client::{Client, Negotiated};
 use crate::tls::credentials::FileContent;
 
@@ -24,7 +27,7 @@ const BUFFER: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 pub struct ConnectArgs {
     /// host:port of the gateway.
-    #[arg(value_name = "ADDRESS")]
+    #[arg(value_name = "ADDRESS", value_parser = host_and_port)]
     address: String,
     /// Directory with tls.crt and tls.key to present, as `certs` writes it.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["certificate", "key"])]
@@ -42,7 +45,7 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "NAME", value_parser = Identity::parse)]
     identity: Option<Identity>,
     /// Server name to ask for [default: the identity, when it is a DNS name].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
     sni: Option<String>,
     /// Write a transport header for this service.
     #[arg(long, value_name = "NAME:PORT", value_parser = Target::parse)]
@@ -59,6 +62,18 @@ pub struct ConnectArgs {
     /// Show the handshake on standard error.
     #[arg(long, short)]
     verbose: bool,
+}
+
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
+    match text.rsplit_once(':') {
+        Some((host, number)) if !host.is_empty() && port(number) => Ok(text.to_owned()),
+        _ => Err("expected host:port, like gateway.example.com:4143"),
+    }
+}
+
+fn server_name(text: &str) -> Result<String, &'static str> {
+    if is_dns_name(text) { Ok(text.to_owned()) } else { Err("expected a DNS name") }
 }
 
 /// Runs `connect`.
@@ -109,61 +124,111 @@ async fn converse(args: &ConnectArgs, client: &Client) -> anyhow::Result<()> {
         anyhow::Ok(stream)
     };
     let late = || anyhow!("{}: no connection within {:?}", args.address, args.timeout);
-    let mut stream = timeout(args.timeout, handshake).await.map_err(|_| late())??;
-    if let Some(header) = header {
-        if stream.get_ref().1.alpn_protocol().is_none() {
-            anyhow::bail!(
-                "{}: it did not negotiate transport.l5d.io/v1, so it takes no header",
-                args.address
-            );
-        }
-        stream.write_all(&header).await?;
-        stream.flush().await?;
+    let stream = timeout(args.timeout, handshake).await.map_err(|_| late())??;
+    if header.is_some() && stream.get_ref().1.alpn_protocol().is_none() {
+        anyhow::bail!(
+            "{}: it did not negotiate transport.l5d.io/v1, so it takes no header",
+            args.address
+        );
     }
+    match pipe(stream, &header.unwrap_or_default()).await {
+        // Whoever read our output has seen enough: `connect ... | head`.
+        Err(Broken::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|broken| broken.explain(&args.address)),
+    }
+}
+
+/// Where piping ended, and why.
+enum Broken {
+    Input(io::Error),
+    Output(io::Error),
+    Peer(io::Error),
+}
+
+/// Writes `first`, then copies both ways until both have ended, each in its own time: the answer may come after the end
+/// of what was sent. Whatever breaks the receiving way ends all at once, because nothing more will
+/// come and standard input may be a terminal that never ends.
+async fn pipe(stream: TlsStream<TcpStream>, first: &[u8]) -> Result<(), Broken> {
     let (mut receive, mut send) = tokio::io::split(stream);
     let up = async {
-        copy(&mut tokio::io::stdin(), &mut send).await?;
-        // Only our direction ends: the answer may be still to come.
-        send.shutdown().await
+        send.write_all(first).await.map_err(Broken::Peer)?;
+        send.flush().await.map_err(Broken::Peer)?;
+        copy(&mut tokio::io::stdin(), &mut send, Broken::Input, Broken::Peer).await?;
+        // Only our direction ends.
+        send.shutdown().await.map_err(Broken::Peer)
     };
-    let down = async {
-        let mut stdout = tokio::io::stdout();
-        copy(&mut receive, &mut stdout).await
+    let mut stdout = tokio::io::stdout();
+    let down = copy(&mut receive, &mut stdout, Broken::Peer, Broken::Output);
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let sent = tokio::select! {
+        received = &mut down => {
+            received?;
+            return up.await.or_else(Broken::unless_gone);
+        }
+        sent = &mut up => sent,
     };
-    // A peer that is gone shows in what we read, with its alert; what we write would only say
-    // that the pipe is broken.
-    let (sent, received) = tokio::join!(biased_up(up), down);
-    received.map_err(|error| explain(&args.address, &error))?;
-    sent.map_err(|error| explain(&args.address, &error))
-}
-
-/// The sending side, which ends without an error when the peer stopped reading.
-async fn biased_up(up: impl Future<Output = std::io::Result<()>>) -> std::io::Result<()> {
-    match up.await {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+    match sent {
+        // A peer that is gone shows in what we read, with its alert; what we write would only say
+        // that the pipe is broken.
+        Ok(()) => down.await,
+        Err(Broken::Peer(error)) => match down.await {
+            Ok(()) => Broken::unless_gone(Broken::Peer(error)),
+            broken => broken,
+        },
+        Err(local) => Err(local),
     }
 }
 
+impl Broken {
+    /// A peer that ended cleanly need not take what we still send.
+    fn unless_gone(self) -> Result<(), Self> {
+        match self {
+            Self::Peer(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            broken => Err(broken),
+        }
+    }
+
+    fn explain(self, address: &str) -> anyhow::Error {
+        let error = match self {
+            Self::Input(error) => return anyhow!("standard input cannot be read: {error}"),
+            Self::Output(error) => return anyhow!("standard output cannot be written: {error}"),
+            Self::Peer(error) => error,
+        };
+        let broke = match error.kind() {
+            io::ErrorKind::ConnectionReset => "reset the connection",
+            // A reset that a write met first is only an end to the read.
+            io::ErrorKind::UnexpectedEof => "ended the connection without close_notify",
+            _ => return anyhow!("{address}: the gateway ended the connection: {error}"),
+        };
+        anyhow!(
+            "{address}: the gateway {broke}: it refused the request or the service behind it broke \
+             off, so bytes may be missing; its access log says why"
+        )
+    }
+}
+
+/// Copies until the end; says on which side it broke.
 async fn copy(
-    from: &mut (impl tokio::io::AsyncRead + Unpin),
-    to: &mut (impl tokio::io::AsyncWrite + Unpin),
-) -> std::io::Result<()> {
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    source: fn(io::Error) -> Broken,
+    sink: fn(io::Error) -> Broken,
+) -> Result<(), Broken> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = from.read(&mut buffer).await?;
+        let count = from.read(&mut buffer).await.map_err(source)?;
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
             return Ok(());
         };
-        to.write_all(bytes).await?;
-        to.flush().await?;
+        to.write_all(bytes).await.map_err(sink)?;
+        to.flush().await.map_err(sink)?;
     }
 }
 
 async fn reach(address: &str) -> anyhow::Result<TcpStream> {
     let mut last = None;
     let addresses = lookup_host(address).await;
-    for address in addresses.with_context(|| format!("{address}: expected host:port"))? {
+    for address in addresses.with_context(|| format!("{address}: cannot be resolved"))? {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(anyhow!(error).context(format!("{address}: cannot connect"))),
@@ -198,15 +263,4 @@ fn report(args: &ConnectArgs, address: SocketAddr, sni: Option<&str>, negotiated
         let identity = &negotiated.identity;
         eprintln!("warning: connected to {identity}; add --identity to accept nobody else");
     }
-}
-
-fn explain(address: &str, error: &std::io::Error) -> anyhow::Error {
-    let reason = match error.kind() {
-        std::io::ErrorKind::ConnectionReset => {
-            "the gateway reset the connection: it refused the request, or the service behind it did; its access log says why".to_owned()
-        }
-        std::io::ErrorKind::UnexpectedEof => "the gateway closed without close_notify: bytes may be missing".to_owned(),
-        _ => format!("the gateway ended the connection: {error}"),
-    };
-    anyhow!("{address}: {reason}")
 }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Failure;
-use super::certs::authority::Authority;
+use super::certs::authority::{Authority, LEAF, LEAF_KEY};
 use super::certs::names::{LeafNames, LeafRequest, account_identity};
 use super::certs::{self, files};
 use super::run::{self, Addresses};
 use crate::config::load::{Sources, load};
+use crate::control::credentials::{self, Source};
 
 mod services;
 
@@ -39,18 +40,38 @@ pub struct DemoArgs {
 /// # Errors
 /// Exit 69 when a port is taken, 64 when existing certificates cannot be used.
 pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
-    certificates(&args.certs).map_err(Failure::usage)?;
+    certificates(&args.certs).with_context(|| unusable(&args.certs)).map_err(Failure::usage)?;
     let services = Services::start().map_err(Failure::unavailable)?;
     let file = args.certs.join("demo.toml");
     let text = configuration(args, &services);
     let written = std::fs::write(&file, text).with_context(|| format!("{}", file.display()));
     written.map_err(Failure::unavailable)?;
-    let loaded = load(&Sources::from_process(Some(file.clone()))).map_err(Failure::usage)?;
-    run::serve(&loaded, |addresses| {
+    let sources = Sources::from_process(Some(file.clone()));
+    let loaded = load(&sources).map_err(Failure::usage)?;
+    let settings = &loaded.settings;
+    // `run` would wait for better files; nobody will bring them here.
+    credentials::load(&Source::new(&settings.identity, &settings.routes))
+        .with_context(|| unusable(&args.certs))
+        .map_err(Failure::usage)?;
+    run::serve(sources, advice, |addresses| {
         let page = page(args, addresses, &file);
         // A closed standard output costs the page, not the gateway.
         let _ = super::output::print(page.as_bytes());
     })
+}
+
+fn unusable(certs: &Path) -> String {
+    format!(
+        "the development certificates in {0} cannot be used: remove {0} and start again, which \
+         makes new ones, or name another directory with --certs",
+        certs.display()
+    )
+}
+
+/// How to move a listener, by the configuration's key for it.
+fn advice(key: &str) -> String {
+    let flag = if key == "admin.listen" { "--admin-port" } else { "--port" };
+    format!("choose another port with {flag}")
 }
 
 /// Creates what is missing: the gateway's authority with a certificate for the web route, and a
@@ -79,11 +100,13 @@ fn authority(root: &Path, accounts: &[&str], further: &[LeafRequest]) -> anyhow:
         leaves
             .push(LeafRequest { directory: account.into(), names: LeafNames::Identity(identity) });
     }
-    for leaf in leaves {
-        let issued = authority.issue(&leaf.names, certs::DAYS)?.files(&leaf.directory);
-        if files::existing(root, &issued).len() < issued.len() {
-            files::write(root, &issued)?;
-        }
+    let is_missing = |leaf: &LeafRequest| {
+        let exists = |name| root.join(&leaf.directory).join(name).exists();
+        !exists(LEAF) || !exists(LEAF_KEY)
+    };
+    for leaf in leaves.into_iter().filter(is_missing) {
+        let issued = authority.issue(&leaf.names, certs::DAYS)?;
+        files::write(root, &issued.files(&leaf.directory))?;
     }
     Ok(())
 }
@@ -130,8 +153,7 @@ fn page(args: &DemoArgs, addresses: &Addresses, file: &Path) -> String {
     let port = addresses.gateway.first().map_or(args.port, SocketAddr::port);
     let admin = addresses.admin.port();
     let program = std::env::current_exe().unwrap_or_else(|_| "linkerd-gateway".into());
-    let program = program.display();
-    let certs = args.certs.display();
+    let (program, certs) = (quoted(&program), quoted(&args.certs));
     let identity =
         "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
     format!(
@@ -163,4 +185,11 @@ Press Ctrl-C to stop.
 ",
         file = file.display(),
     )
+}
+
+/// A path as a word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
+
 use super::Failure;
-use crate::app::{App, Ended};
+use crate::app::{App, Ended, StartError};
 use crate::config::LogFormat;
-use crate::config::load::{Loaded, Sources, load};
-use crate::config::print::json;
+use crate::config::load::{Sources, load};
 use crate::observe::logs;
 use crate::runtime;
 
@@ -68,21 +69,39 @@ pub(super) struct Addresses {
 /// # Errors
 /// Exit 64 when the configuration is wrong, 69 when an address is taken, 1 after a second TERM.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let loaded = load(&args.sources()).map_err(Failure::usage)?;
-    serve(&loaded, |_| {})
+    serve(args.sources(), advice, |_| {})
 }
 
-/// Runs a loaded configuration until TERM or INT; `ready` is called once connections are accepted.
-pub(super) fn serve(loaded: &Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), Failure> {
+/// How to move a listener, by the configuration's key for it.
+fn advice(key: &str) -> String {
+    let flag = if key == "admin.listen" { "--admin-listen" } else { "--listen" };
+    format!("set another address with {key} or {flag}")
+}
+
+/// Runs a configuration until TERM or INT. `advice` says what to do about a listener that
+/// cannot be opened, by its key; `ready` is called once connections are accepted.
+pub(super) fn serve(
+    sources: Sources,
+    advice: impl Fn(&str) -> String,
+    ready: impl FnOnce(&Addresses),
+) -> Result<(), Failure> {
+    let loaded = load(&sources).map_err(Failure::usage)?;
     let log = &loaded.settings.log;
-    logs::init(&log.level, log.format == LogFormat::Json, log.access).map_err(Failure::usage)?;
+    let filter = logs::init(&log.level, log.format == LogFormat::Json, log.access);
+    let filter = filter.map_err(Failure::usage)?;
     let descriptors = runtime::raise_descriptor_limit();
-    let app = App::bind(loaded.settings.clone(), &json(&loaded.tree).to_string());
-    let app = app.map_err(Failure::unavailable)?;
+    let app = App::bind(loaded, sources, filter);
+    let unavailable = |error| match error {
+        StartError::Listen { key, .. } => {
+            Failure::unavailable(anyhow!("{error}; stop it, or {}", advice(key)))
+        }
+        other => Failure::unavailable(other),
+    };
+    let app = app.map_err(unavailable)?;
     let addresses = Addresses { gateway: app.listeners(), admin: app.admin() };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %addresses.admin, descriptors,
         "starting");
-    match app.run(|| ready(&addresses)).map_err(Failure::unavailable)? {
+    match app.run(|| ready(&addresses)).map_err(unavailable)? {
         Ended::Stopped => Ok(()),
         Ended::Forced => Err(Failure::forced()),
     }

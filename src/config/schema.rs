@@ -97,10 +97,8 @@ pub const ROOT: &[Key] = &[
 const NO_METRICS_LISTEN: &str =
     "a listener of its own for metrics is not in this version: /metrics is on admin.listen";
 
-const RUNTIME: &[Key] = &[
-    Key::new("workers", Kind::Integer(None)),
-    Key::new("config_poll_interval", Kind::Text(None)),
-];
+const RUNTIME: &[Key] =
+    &[Key::new("workers", Kind::Integer(None)), Key::new("config_poll_interval", Kind::Text(None))];
 
 const GATEWAY: &[Key] = &[
     Key::new("enabled", Kind::Boolean(Some(true))),

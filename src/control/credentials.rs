@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
@@ -20,6 +21,10 @@ use crate::tls::credentials::{
 
 /// Wait between attempts while there are no credentials at all.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads of files that change while they are read. A writer that is busy for longer is followed in
+/// the next round.
+const READ_ATTEMPTS: u32 = 3;
 
 /// Why files gave no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +98,7 @@ pub fn load(source: &Source) -> Result<Credentials, LoadError> {
 /// Follows the files until it is dropped; `reload` asks for a look at once, `loaded` hears of the
 /// first credentials.
 pub async fn follow(
-    source: Source,
+    source: Arc<ArcSwap<Source>>,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     reload: Arc<Notify>,
@@ -102,11 +107,11 @@ pub async fn follow(
     let mut follower = Follower { source, state, metrics, accepted: None };
     let mut loaded = Some(loaded);
     loop {
-        follower.look();
+        follower.look(READ_ATTEMPTS);
         let interval = if follower.accepted.is_some() {
             // Nobody hears it when the process is stopping.
             let _ = loaded.take().map(|loaded| loaded.send(()));
-            follower.source.identity.poll_interval
+            follower.source.load().identity.poll_interval
         } else {
             FIRST_INTERVAL
         };
@@ -116,7 +121,8 @@ pub async fn follow(
 }
 
 struct Follower {
-    source: Source,
+    /// Swapped when the configuration names other files.
+    source: Arc<ArcSwap<Source>>,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     /// What the credentials in use were made from.
@@ -124,9 +130,9 @@ struct Follower {
 }
 
 impl Follower {
-    fn look(&mut self) {
+    fn look(&mut self, attempts: u32) {
         let now = SystemTime::now();
-        let material = match self.source.read() {
+        let material = match self.source.load().read() {
             Ok(material) => material,
             Err(error) => return self.refuse(&error),
         };
@@ -138,6 +144,13 @@ impl Follower {
             Ok(credentials) => {
                 self.accepted = Some(material);
                 self.accept(credentials, now);
+            }
+            // The files are read one after the other, so a change on the way gives a mix of old
+            // and new that never was in them: that is no problem to report, but one to look again.
+            Err(_)
+                if attempts > 1 && self.source.load().read().is_ok_and(|now| now != material) =>
+            {
+                self.look(attempts - 1);
             }
             Err(error) => self.refuse(&error.into()),
         }
@@ -171,7 +184,7 @@ impl Follower {
         let kept = if self.accepted.is_some() {
             "the old ones stay in use"
         } else {
-            "there are none yet, 4143 stays closed"
+            "there are none yet, so the gateway's port stays closed"
         };
         tracing::error!(%error, "credentials refused, {kept}; correct the file");
         self.update(|status| CredentialsStatus {

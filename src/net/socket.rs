@@ -5,7 +5,9 @@
 //! can never look like a clean end to the peer.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream as StdStream};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream as StdStream, UdpSocket,
+};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -87,6 +89,26 @@ pub fn accept(listener: impl AsFd) -> io::Result<(StdStream, SocketAddr)> {
 /// An IPv4 address in IPv6 clothes (`::ffff:a.b.c.d`) as the IPv4 address that it is.
 pub fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// True for an address of this host, in any form that the kernel delivers locally: loopback, a
+/// second address of a network, a whole local network. The source that the kernel chooses does not
+/// tell: for a second address it is the first.
+pub fn is_local(ip: IpAddr) -> bool {
+    // Only an address of this host can be bound, unless net.ipv4.ip_nonlocal_bind allows all;
+    // then one that no host has (RFC 5737, RFC 3849) can be bound too.
+    let nobodys: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::new(203, 0, 113, 254).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfffe).into(),
+    };
+    let can_bind = |ip| UdpSocket::bind((ip, 0)).is_ok();
+    ip.is_loopback() || (can_bind(ip) && !can_bind(nobodys))
+}
+
+/// True when a connect met itself: on loopback the system may choose the destination's port, where
+/// nobody listens, as the source port, and TCP then connects the socket to itself.
+pub fn leads_to_itself(stream: &TcpStream) -> bool {
+    stream.local_addr().is_ok_and(|local| stream.peer_addr().is_ok_and(|peer| local == peer))
 }
 
 /// Sets NODELAY, keepalive and TCP_USER_TIMEOUT, and arms the socket.
@@ -198,6 +220,30 @@ mod tests {
             _ = reader => panic!("it never drained"),
             () = drain(&server) => {}
         }
+    }
+
+    #[test]
+    fn addresses_of_this_host_are_known_and_others_are_not() {
+        for local in ["127.0.0.1", "127.9.9.9"] {
+            assert!(is_local(local.parse().expect("an address")), "{local}");
+        }
+        for other in ["198.51.100.7", "2001:db8::7"] {
+            assert!(!is_local(other.parse().expect("an address")), "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_recognised() {
+        let socket = bind_exactly(([127, 0, 0, 1], 0).into()).expect("bind");
+        let address = socket.local_addr().expect("bound");
+        socket.set_nonblocking(false).expect("set");
+        socket.connect(&address).expect("a socket connects to its own port");
+        socket.set_nonblocking(true).expect("set");
+        assert!(leads_to_itself(&TcpStream::from_std(socket.into()).expect("registered")));
+
+        let (client, _server) = pair();
+        client.set_nonblocking(true).expect("set");
+        assert!(!leads_to_itself(&TcpStream::from_std(client).expect("registered")));
     }
 
     #[test]

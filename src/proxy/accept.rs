@@ -20,6 +20,9 @@ use crate::runtime::{Worker, Workers};
 /// second, long enough not to spin.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 
+/// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
+const FAILURES_WHILE_EMPTYING: u32 = 20;
+
 /// Accepts until `stop`, then takes what the kernel has already completed, and closes the listener.
 ///
 /// # Errors
@@ -51,9 +54,21 @@ pub async fn accept(
             }
         }
     }
-    // A connection that the kernel has completed is a promise to the peer.
-    while let Ok((stream, peer)) = socket::accept(listener.get_ref()) {
-        hand_over(&gateway, &workers, stream, peer, local);
+    // A connection that the kernel has completed is a promise to the peer. One that cannot be
+    // accepted must not cost those behind it theirs.
+    let mut failures = 0;
+    while failures < FAILURES_WHILE_EMPTYING {
+        match socket::accept(listener.get_ref()) {
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => {
+                failures += 1;
+                gateway.metrics.accept_failed();
+                if is_exhausted(&error) {
+                    tokio::time::sleep(EXHAUSTED_WAIT).await;
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -70,17 +85,23 @@ fn hand_over(
     let place = Place::take(gateway, workers, worker);
     // The address that the client sees: the listener's own may be the unspecified one.
     let local = stream.local_addr().map_or(listener, socket::unmapped);
-    let gateway = Arc::clone(gateway);
-    worker.spawn(async move {
-        let connections = &gateway.state.connections;
-        let registration = connections.register(peer, local, place.worker);
-        let session = Session::new(registration, Arc::clone(&gateway.metrics));
-        match TcpStream::from_std(stream) {
-            Ok(stream) => serve(&gateway, stream, session).await,
-            Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
-        }
-        drop(place);
-    });
+    worker.spawn(live(Arc::clone(gateway), stream, peer, local, place));
+}
+
+/// A connection on its worker, from registration to outcome.
+async fn live(
+    gateway: Arc<Gateway>,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    place: Place,
+) {
+    let registration = gateway.state.connections.register(peer, local, place.worker);
+    let session = Session::new(registration, Arc::clone(&gateway.metrics));
+    match TcpStream::from_std(stream) {
+        Ok(stream) => serve(&gateway, stream, session).await,
+        Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
+    }
 }
 
 /// Running out of something, as opposed to one connection that died in the queue.
@@ -111,5 +132,47 @@ impl Drop for Place {
         if let Some(worker) = self.workers.all().get(self.worker) {
             worker.closed();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::socket::Options;
+    use crate::observe::metrics::Metrics;
+    use crate::proxy::connect::Connector;
+    use crate::proxy::inbound::Rules;
+    use crate::proxy::route::LocalPorts;
+    use crate::state::State;
+    use crate::state::readiness::Readiness;
+
+    /// What every connection holds for its whole life, beside its buffers and TLS states.
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let second = Duration::from_secs(1);
+        let rules = Rules {
+            require_transport_header: false,
+            handshake_timeout: second,
+            local_ports: LocalPorts::default(),
+            connector: Connector {
+                timeout: second,
+                total_timeout: second,
+                options: Options { keepalive: second, user_timeout: second },
+                own_listeners: Vec::new(),
+            },
+        };
+        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
+        let workers = Arc::new(Workers::start(1, &Readiness::default()).expect("a thread"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let stream = std::net::TcpStream::connect(address).expect("connected");
+        let worker = workers.least_loaded().expect("one");
+        let place = Place::take(&gateway, &workers, worker);
+        let life = live(Arc::clone(&gateway), stream, address, address, place);
+        let size = size_of_val(&life);
+        eprintln!("{size} bytes per connection's future");
+        assert!(size <= 2048, "{size}");
     }
 }

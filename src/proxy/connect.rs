@@ -171,6 +171,9 @@ impl Connector {
         let address = endpoint.dial_address();
         let tcp = |error| ConnectError::Tcp(address, error);
         let stream = TcpStream::connect(address).await.map_err(tcp)?;
+        if socket::leads_to_itself(&stream) {
+            return Err(tcp(io::ErrorKind::ConnectionRefused.into()));
+        }
         if self.is_own_listener(&stream) {
             return Err(ConnectError::OwnListener(address));
         }
@@ -203,18 +206,18 @@ impl Connector {
         Ok((established.end, established.identity))
     }
 
-    /// True when the connection leads to a listener of ours, whatever form the address had: the
-    /// destination is loopback, or the very address that the system chose as our source.
+    /// True when the connection leads to a listener of ours, whatever form the address had.
     fn is_own_listener(&self, stream: &TcpStream) -> bool {
         let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
             return false;
         };
         let (local, peer) = (socket::unmapped(local), socket::unmapped(peer));
-        let is_local = peer.ip().is_loopback() || peer.ip() == local.ip();
-        is_local
-            && self.own_listeners.iter().map(|own| socket::unmapped(*own)).any(|own| {
+        let mut same_port =
+            self.own_listeners.iter().map(|own| socket::unmapped(*own)).filter(|own| {
                 own.port() == peer.port() && (own.ip().is_unspecified() || own.ip() == peer.ip())
-            })
+            });
+        // Almost no endpoint has one of our ports: only those pay for the question.
+        same_port.next().is_some() && (peer.ip() == local.ip() || socket::is_local(peer.ip()))
     }
 }
 

@@ -36,6 +36,13 @@ pub struct Gateway {
     pub rules: ArcSwap<Rules>,
 }
 
+impl Gateway {
+    /// A gateway whose first connections find these rules.
+    pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
+        Self { state, metrics, rules: ArcSwap::from_pointee(rules) }
+    }
+}
+
 /// What holds for each new connection.
 #[derive(Debug)]
 pub struct Rules {
@@ -97,22 +104,10 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         }
         Err(_elapsed) => return Outcome::HandshakeTimeout,
     };
-    let routes = gateway.state.routes.load();
-    let found = find_route(&routes, &rules, session, &established, received.as_ref());
-    drop(routes);
-    let route = match found {
+    let route = match direct(gateway, &rules, session, &established, received.as_ref()) {
         Ok(route) => route,
-        Err(error) => return explained(session, &error, error.outcome()),
+        Err(outcome) => return outcome,
     };
-    session.routed(Arc::clone(&route));
-    let policy = gateway.state.policy.load();
-    let peer = session.registration.peer;
-    let verdict = authorize(&policy, &established.identity, peer, &route.target);
-    drop(policy);
-    session.authorized(&verdict);
-    if let Err(denied) = verdict {
-        return explained(session, &denied, denied.outcome());
-    }
     let protocol = session.protocol();
     let connect = rules.connector.connect(&route, protocol, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {
@@ -159,6 +154,29 @@ async fn begin(
         refused: None,
     })?;
     Ok((established, Some(received)))
+}
+
+/// Route and policy: where the connection may go. Not async, so that the snapshots it loads are no
+/// part of the connection's state.
+fn direct(
+    gateway: &Gateway,
+    rules: &Rules,
+    session: &mut Session,
+    established: &Established,
+    received: Option<&Received>,
+) -> Result<Arc<Route>, Outcome> {
+    let routes = gateway.state.routes.load();
+    let route = find_route(&routes, rules, session, established, received);
+    let route = route.map_err(|error| explained(session, &error, error.outcome()))?;
+    session.routed(Arc::clone(&route));
+    let policy = gateway.state.policy.load();
+    let peer = session.registration.peer;
+    let verdict = authorize(&policy, &established.identity, peer, &route.target);
+    session.authorized(&verdict);
+    match verdict {
+        Ok(_) => Ok(route),
+        Err(denied) => Err(explained(session, &denied, denied.outcome())),
+    }
 }
 
 /// The route that the header, or else the server name, leads to.

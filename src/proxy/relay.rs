@@ -252,3 +252,6 @@ impl Broken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

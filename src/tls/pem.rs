@@ -3,6 +3,9 @@
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+/// What the last line of a block begins with.
+const END: &[u8] = b"-----END ";
+
 /// Why PEM text gives no certificates or key.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
@@ -20,6 +23,9 @@ pub enum PemError {
         "holds no private key (expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY)"
     )]
     NoKey,
+    /// It was cut, or is still being written.
+    #[error("ends within a PEM block: it was cut off, or is still being written")]
+    Partial,
 }
 
 /// All certificates of the text, in order; at least one.
@@ -27,12 +33,12 @@ pub enum PemError {
 /// # Errors
 /// See [`PemError`].
 pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    if ends_within_a_block(text) {
+        return Err(PemError::Partial);
+    }
     let found = rustls_pemfile::certs(&mut &*text).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|_| PemError::Malformed)?;
-    if found.is_empty() || ends_within_a_block(text) {
-        return Err(PemError::NoCertificate);
-    }
-    Ok(found)
+    if found.is_empty() { Err(PemError::NoCertificate) } else { Ok(found) }
 }
 
 /// The first private key of the text.
@@ -40,14 +46,20 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// # Errors
 /// See [`PemError`].
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    if ends_within_a_block(text) {
+        return Err(PemError::Partial);
+    }
     let found = rustls_pemfile::private_key(&mut &*text).map_err(|_| PemError::Malformed)?;
     found.ok_or(PemError::NoKey)
 }
 
-/// A file caught while it is being written ends inside a block, which the parser passes over.
+/// A file caught while it is being written ends inside a block, which the parser passes over: in
+/// its body, or in one of the lines of dashes around it.
 fn ends_within_a_block(text: &[u8]) -> bool {
     let count = |mark: &[u8]| text.windows(mark.len()).filter(|w| *w == mark).count();
-    count(b"-----BEGIN ") != count(b"-----END ")
+    let last = text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_cut = last.starts_with(b"-") && !(last.starts_with(END) && last.ends_with(b"-----"));
+    is_cut || count(b"-----BEGIN ") != count(END)
 }
 
 #[cfg(test)]
@@ -79,6 +91,22 @@ mod tests {
         ] {
             let error = private_key(broken.as_bytes()).expect_err("broken");
             assert!(!format!("{error} {error:?}").contains(&secret[..8]), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_cut_anywhere_within_its_last_certificate_is_refused() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pem = rcgen::CertificateParams::default().self_signed(&key).expect("cert").pem();
+        let (two, one) = (pem.repeat(2), pem.len());
+        for end in one + 1..two.trim_end().len() {
+            let cut = certificates(&two.as_bytes()[..end]);
+            assert!(
+                cut.is_err(),
+                "{} certificates in {:?}",
+                cut.map_or(0, |c| c.len()),
+                &two[one..end]
+            );
         }
     }
 }

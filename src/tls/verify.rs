@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -21,6 +21,9 @@ use super::chain_cache::{self, ChainCache};
 use super::provider::signature_algorithms;
 use crate::model::certificate;
 use crate::model::identity::{Identity, IdentityError, TrustBindings};
+
+/// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in seconds since the epoch.
+const LAST_MOMENT: u64 = 253_402_300_799;
 
 /// The part that the peer plays in the handshake, and so the usage its certificate needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub struct VerifiedChain {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// It leads to no anchor of ours, or breaks a rule on the way.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Chain(webpki::Error),
     /// The leaf names no single identity.
     #[error("{0}")]
@@ -59,6 +62,25 @@ pub enum VerifyError {
     /// The anchor may not vouch for this identity's trust domain.
     #[error("the anchor is not bound to the trust domain of {0}")]
     OutsideTrustDomain(Identity),
+}
+
+/// The library's own words for these name the moment of the check, so that each check of the same
+/// file would look like a new problem.
+fn reason(error: &webpki::Error) -> String {
+    let at = |time: &UnixTime| {
+        let time = Duration::from_secs(time.as_secs().min(LAST_MOMENT));
+        humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time)
+    };
+    match error {
+        webpki::Error::CertExpired { not_after, .. } => {
+            format!("a certificate has expired: it was valid until {}", at(not_after))
+        }
+        webpki::Error::CertNotValidYet { not_before, .. } => {
+            format!("a certificate is not valid yet: it will be from {}", at(not_before))
+        }
+        webpki::Error::UnknownIssuer => "it leads to no trust anchor".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The chain that a peer presented, leaf first.

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use linkerd_gateway::config::load::{Sources, load};
 
+use crate::certs::TestCa;
 use crate::support::{Directory, IDENTITY, settings};
 
 struct Run {
@@ -24,12 +25,14 @@ fn run(directory: &Directory, arguments: &[&str], variables: &[(&str, &str)]) ->
     Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// With the files that `IDENTITY` names.
+/// With the files that `IDENTITY` names, usable ones.
 fn complete(text: &str) -> Directory {
     let directory = Directory::new(format!("{IDENTITY}{text}"));
-    for file in ["c", "k", "a"] {
-        directory.write(file, "");
-    }
+    let ca = TestCa::new("ca");
+    let leaf = ca.identity("gateway.test.serviceaccount.identity.linkerd.cluster.local");
+    directory.write("c", &leaf.chain);
+    directory.write("k", &leaf.key);
+    directory.write("a", &ca.anchor);
     directory
 }
 

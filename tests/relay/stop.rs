@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use crate::fixture::{TARGET, parties};
-use crate::support::client::{half_close, read_all};
+use crate::support::client::{half_close, header_for, read_all};
 use crate::support::gateway::Gateway;
+use crate::support::process::descriptors;
 use crate::support::tcp::read_to_fault;
 
 fn stopping(gateway: &Gateway) {
@@ -57,7 +60,7 @@ fn connections_in_the_accept_queue_at_term_are_served() {
     parties.gateway.signal("CONT");
     for client in clients {
         let mut client = tls.over(client).expect("a handshake");
-        client.write_all(&crate::support::client::header_for(TARGET, None)).expect("sent");
+        client.write_all(&header_for(TARGET, None)).expect("sent");
         client.write_all(b"queued").expect("sent");
         half_close(&mut client);
         let mut backend = parties.backend();
@@ -69,6 +72,37 @@ fn connections_in_the_accept_queue_at_term_are_served() {
         parties.gateway.expect("closed");
     }
     assert_eq!(parties.gateway.wait().code(), Some(0));
+}
+
+#[test]
+fn connections_in_the_accept_queue_at_term_outlast_a_lack_of_descriptors() {
+    let mut parties = parties();
+    let (address, tls) = (parties.gateway.address, parties.tls().clone());
+    let pid = parties.gateway.pid();
+    parties.gateway.signal("STOP");
+    let clients: Vec<_> = (0..10).map(|_| TcpStream::connect(address).expect("queued")).collect();
+    let all = limit_descriptors(pid, Some(descriptors(pid) as u64));
+    parties.gateway.signal("TERM");
+    parties.gateway.signal("CONT");
+    std::thread::sleep(Duration::from_millis(500));
+    limit_descriptors(pid, all);
+    for client in clients {
+        let mut client = tls.over(client).expect("a handshake");
+        client.write_all(&header_for(TARGET, None)).expect("sent");
+        half_close(&mut client);
+        drop(parties.backend());
+        assert_eq!(read_all(&mut client), b"");
+        parties.gateway.expect("closed");
+    }
+    assert_eq!(parties.gateway.wait().code(), Some(0));
+}
+
+/// Sets the soft limit of a process and gives the one before.
+fn limit_descriptors(pid: u32, soft: Option<u64>) -> Option<u64> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // The gateway has inherited our hard limit.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: soft, maximum }).expect("set").current
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod certs;
 pub mod cli;
 pub mod client;
+pub mod dns;
 pub mod gateway;
 pub mod namespace;
 pub mod probe;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -44,4 +45,11 @@ pub fn sockets(pid: u32) -> std::io::Result<Vec<socket2::Socket>> {
         }
     }
     Ok(sockets)
+}
+
+/// Replaces `path` in one step, as careful writers do: a reader sees the old or the new content.
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, content).expect("written");
+    fs::rename(&temporary, path).expect("renamed");
 }

@@ -2,8 +2,8 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 
 use linkerd_gateway::model::header;
 use rustls::pki_types::pem::PemObject;
@@ -12,6 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::backend;
 use super::certs::TestLeaf;
+use super::gateway::PATIENCE;
 
 /// A connection of a [`Server`].
 pub type Stream = StreamOwned<ServerConnection, TcpStream>;
@@ -20,7 +21,7 @@ pub type Stream = StreamOwned<ServerConnection, TcpStream>;
 pub struct Server {
     pub address: SocketAddr,
     config: Arc<ServerConfig>,
-    accepted: Receiver<TcpStream>,
+    accepted: Mutex<Receiver<TcpStream>>,
 }
 
 impl Server {
@@ -38,13 +39,13 @@ impl Server {
             .expect("a certificate");
         config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
         let (address, accepted) = backend::handed_over();
-        Self { address, config: Arc::new(config), accepted }
+        Self { address, config: Arc::new(config), accepted: Mutex::new(accepted) }
     }
 
-    /// The next connection that completes its handshake or fails in it, and what it then sends up
-    /// to the end, if it never is a full header.
+    /// The next connection, when its handshake is complete.
     pub fn accept(&self) -> std::io::Result<Stream> {
-        let tcp = self.accepted.recv_timeout(super::gateway::PATIENCE).expect("a connection");
+        let tcp =
+            self.accepted.lock().expect("whole").recv_timeout(PATIENCE).expect("a connection");
         let session = ServerConnection::new(Arc::clone(&self.config)).expect("a configuration");
         let mut stream = StreamOwned::new(session, tcp);
         while stream.conn.is_handshaking() {

@@ -60,7 +60,9 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn serve_http(stream: TcpStream) {
-    let server = auto::Builder::new(TokioExecutor::new());
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // `printf ... | connect` ends its direction before it has the answer.
+    server.http1().half_close(true);
     // A client that breaks off is its own affair.
     let _ = server.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }

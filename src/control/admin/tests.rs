@@ -20,11 +20,7 @@ const PRIVATE: [&str; 5] = ["/metrics", "/config_dump", "/certs", "/routes", "/c
 const NAME: &str = "gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
 
 fn admin() -> Arc<Admin> {
-    Arc::new(Admin {
-        state: Arc::default(),
-        metrics: Metrics::new(),
-        clock: || 1500,
-    })
+    Arc::new(Admin { state: Arc::default(), metrics: Metrics::new(), clock: || 1500 })
 }
 
 fn request(method: Method, path: &str) -> Request<()> {

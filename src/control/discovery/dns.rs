@@ -1,5 +1,8 @@
 //! Follows DNS names by their TTL. The last good answer stays while DNS fails, and a failure is
 //! also an answer without any usable address.
+//!
+//! IPv4 and IPv6 are two questions: when only one is answered, the other kind's last good addresses
+//! stay.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -29,11 +32,33 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 #[error("DNS resolver: {0}; name servers can be set with dns.servers")]
 pub struct ResolverError(#[from] hickory_resolver::net::NetError);
 
+/// One resolver for each kind of address.
+#[derive(Clone)]
+struct Resolver {
+    v4: TokioResolver,
+    v6: TokioResolver,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
 /// A resolver as configured: the named servers, else the system's.
 ///
 /// # Errors
 /// When `/etc/resolv.conf` cannot be used.
-fn resolver(settings: &DnsSettings) -> Result<TokioResolver, ResolverError> {
+fn resolver(settings: &DnsSettings) -> Result<Resolver, ResolverError> {
+    let v4 = resolver_of(settings, LookupIpStrategy::Ipv4Only)?;
+    let v6 = resolver_of(settings, LookupIpStrategy::Ipv6Only)?;
+    Ok(Resolver { v4, v6 })
+}
+
+fn resolver_of(
+    settings: &DnsSettings,
+    strategy: LookupIpStrategy,
+) -> Result<TokioResolver, ResolverError> {
     let mut builder: ResolverBuilder<TokioRuntimeProvider> = if settings.servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {
@@ -48,7 +73,7 @@ fn resolver(settings: &DnsSettings) -> Result<TokioResolver, ResolverError> {
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
     let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.ip_strategy = strategy;
     // Names that fail are asked for again on our own schedule.
     options.cache_size = 0;
     Ok(builder.build()?)
@@ -62,7 +87,7 @@ pub struct Followers {
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    resolver: Option<TokioResolver>,
+    resolver: Option<Resolver>,
     following: HashMap<Arc<str>, CancellationToken>,
 }
 
@@ -121,14 +146,14 @@ impl Followers {
 /// Resolves `name` again and again until it is dropped.
 async fn follow(
     name: Arc<str>,
-    resolver: TokioResolver,
+    resolver: Resolver,
     settings: DnsSettings,
     discovery: Arc<Discovery>,
     metrics: Arc<Metrics>,
 ) {
-    let mut failures = 0;
+    let (mut failures, mut known) = (0, Known::default());
     loop {
-        let wait = match lookup(&name, &resolver).await {
+        let wait = match lookup(&name, &resolver, &mut known).await {
             Ok((addresses, valid_until)) => {
                 metrics.dns(true);
                 failures = 0;
@@ -158,12 +183,52 @@ enum LookupError {
     NoAddress,
 }
 
+/// The last good answers of one name.
+#[derive(Default)]
+struct Known {
+    v4: Vec<IpAddr>,
+    v6: Vec<IpAddr>,
+}
+
+/// All usable addresses, and until when they are good. `known` is both the last good answers and
+/// the new ones.
 async fn lookup(
     name: &str,
-    resolver: &TokioResolver,
+    resolver: &Resolver,
+    known: &mut Known,
 ) -> Result<(Vec<IpAddr>, Instant), LookupError> {
+    let (v4, v6) = tokio::join!(ask(name, &resolver.v4), ask(name, &resolver.v6));
+    let valid_until = match (&v4, &v6) {
+        (Ok(v4), Ok(v6)) => [v4.1, v6.1].into_iter().flatten().min(),
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) => one.1,
+        (Err(_), Err(_)) => None,
+    };
+    // Without an end, no question was answered with an address: nothing that is known is forgotten.
+    let Some(valid_until) = valid_until else {
+        v4?;
+        v6?;
+        return Err(LookupError::NoAddress);
+    };
+    if let Ok((addresses, _)) = v4 {
+        known.v4 = addresses;
+    }
+    if let Ok((addresses, _)) = v6 {
+        known.v6 = addresses;
+    }
+    Ok(([known.v4.as_slice(), known.v6.as_slice()].concat(), valid_until))
+}
+
+/// The usable addresses of one kind; without any there is no end of their validity either.
+async fn ask(
+    name: &str,
+    resolver: &TokioResolver,
+) -> Result<(Vec<IpAddr>, Option<Instant>), LookupError> {
     // A trailing dot keeps the resolver from appending search domains: routes name full names.
-    let answer = resolver.lookup_ip(format!("{name}.")).await?;
+    let answer = match resolver.lookup_ip(format!("{name}.")).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_no_records_found() => return Ok((Vec::new(), None)),
+        Err(error) => return Err(error.into()),
+    };
     let mut addresses = Vec::new();
     for address in answer.iter() {
         match unusable(address) {
@@ -171,8 +236,6 @@ async fn lookup(
             Some(reason) => tracing::warn!(%name, %address, reason, "address from DNS dropped"),
         }
     }
-    if addresses.is_empty() {
-        return Err(LookupError::NoAddress);
-    }
-    Ok((addresses, answer.valid_until()))
+    let valid_until = Some(answer.valid_until()).filter(|_| !addresses.is_empty());
+    Ok((addresses, valid_until))
 }

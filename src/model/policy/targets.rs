@@ -127,8 +127,7 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
         let open = numbered(rules).filter(|(_, rule)| rule.targets.is_empty());
-        let mut grouped: HashMap<Shape, ByPort<Vec<(Box<str>, u32)>>> =
-            HashMap::new();
+        let mut grouped = HashMap::<Shape, ByPort<Vec<(Box<str>, u32)>>>::new();
         for (number, rule) in numbered(rules) {
             for pattern in &rule.targets {
                 let ports = grouped.entry(pattern.shape.clone()).or_default();

@@ -1,0 +1,17 @@
+//! What real peers cannot show.
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+#[tokio::test]
+async fn the_future_of_a_relay_is_small() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let end = || async { End::Tcp(TcpStream::connect(address).await.expect("connected")) };
+    let (mut client, mut endpoint) = (end().await, end().await);
+    let bytes = ByteCounts::default();
+    let size = size_of_val(&relay(&mut client, &mut endpoint, Vec::new(), &bytes));
+    eprintln!("{size} bytes per relay");
+    assert!(size <= 768, "{size}");
+}

@@ -1,7 +1,9 @@
 //! Several endpoints: shares, failures, recovery.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use crate::TARGET;
 use crate::support::backend;
@@ -55,8 +57,7 @@ fn a_weight_is_a_share_of_the_open_connections() {
 #[test]
 fn a_weight_of_0_is_used_only_when_nothing_else_is_left() {
     let ca = TestCa::new("ca");
-    let (listener, closed) = reserved();
-    drop(listener);
+    let (socket, closed) = backend::reserved_port();
     let spare = backend::named("b");
     let route = format!(
         "[[route]]\ntarget = \"{TARGET}\"\nendpoints = \
@@ -65,24 +66,18 @@ fn a_weight_of_0_is_used_only_when_nothing_else_is_left() {
     let gateway = Builder::new(&ca).configure(&route).start();
     let client = Client::new(&ca);
     assert_eq!(open(&client, &gateway, 5).1, [0, 5, 0]);
-    serve_at(closed);
+    serve_at(socket);
     gateway.eventually("the return of the weighted one", |gateway| {
         open(&client, gateway, 1).1 == [1, 0, 0]
     });
     assert_eq!(open(&client, &gateway, 10).1, [10, 0, 0]);
 }
 
-/// A port that nobody else will take while the listener lives.
-fn reserved() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound");
-    (listener, address)
-}
-
-/// Serves `a` at an address whose port was reserved.
-fn serve_at(address: SocketAddr) {
+/// Serves `a` at a reserved port.
+fn serve_at(socket: Socket) {
     use std::io::Write;
-    let listener = TcpListener::bind(address).expect("still free");
+    socket.listen(128).expect("listening");
+    let listener = TcpListener::from(socket);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
@@ -97,8 +92,7 @@ fn serve_at(address: SocketAddr) {
 #[test]
 fn clients_notice_nothing_of_an_endpoint_that_refuses_and_it_is_ejected_and_returns() {
     let ca = TestCa::new("ca");
-    let (listener, closed) = reserved();
-    drop(listener);
+    let (socket, closed) = backend::reserved_port();
     let mut gateway = Builder::new(&ca).route(TARGET, &[closed, backend::named("b")]).start();
     let client = Client::new(&ca);
     for _ in 0..20 {
@@ -112,7 +106,7 @@ fn clients_notice_nothing_of_an_endpoint_that_refuses_and_it_is_ejected_and_retu
     };
     let line = gateway.line("the ejection", ejected);
     assert_eq!(line["endpoint"], closed.to_string());
-    serve_at(closed);
+    serve_at(socket);
     gateway.eventually("the recovery", |gateway| open(&client, gateway, 1).1 == [1, 0, 0]);
 }
 
@@ -132,15 +126,14 @@ fn a_silent_endpoint_is_passed_over_within_the_connect_timeout() {
 #[test]
 fn when_all_are_ejected_they_are_tried_nevertheless() {
     let ca = TestCa::new("ca");
-    let (listener, closed) = reserved();
-    drop(listener);
+    let (socket, closed) = backend::reserved_port();
     let mut gateway = Builder::new(&ca).route(TARGET, &[closed]).start();
     let client = Client::new(&ca);
     for _ in 0..8 {
         refusal(&client, gateway.address, &header_for(TARGET, None));
         gateway.expect("connect_failed");
     }
-    serve_at(closed);
+    serve_at(socket);
     // At once, although the ejection would last for 16 s and more.
     assert_eq!(open(&client, &gateway, 1).1, [1, 0, 0]);
 }

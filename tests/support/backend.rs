@@ -87,7 +87,20 @@ pub fn named(name: &'static str) -> SocketAddr {
     })
 }
 
-/// A port where nobody listens.
+/// A port where nobody listens. It stays taken, so that no other test's service appears there; a
+/// gateway may still bind it.
 pub fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound")
+    let (socket, address) = reserved_port();
+    std::mem::forget(socket);
+    address
+}
+
+/// The same, with the socket that takes the port: [`Socket::listen`] opens it.
+pub fn reserved_port() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("set");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a port");
+    let address = socket.local_addr().expect("bound").as_socket().expect("inet");
+    (socket, address)
 }

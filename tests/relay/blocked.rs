@@ -53,6 +53,8 @@ fn fill(stream: &mut impl Write) -> usize {
 
 fn fill_client(stream: &mut Stream) -> usize {
     stream.sock.set_write_timeout(Some(Duration::from_millis(300))).expect("set");
+    // rustls reads when it cannot write.
+    stream.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
     fill(stream)
 }
 

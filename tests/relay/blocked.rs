@@ -53,6 +53,8 @@ fn fill(stream: &mut impl Write) -> usize {
 
 fn fill_client(stream: &mut Stream) -> usize {
     stream.sock.set_write_timeout(Some(Duration::from_millis(300))).expect("set");
+    // rustls reads when it cannot write.
+    stream.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
     fill(stream)
 }
 
@@ -174,32 +176,59 @@ fn a_reader_that_pauses_for_20_seconds_loses_nothing() {
 #[test]
 fn a_reader_that_pauses_longer_than_the_user_timeout_loses_nothing() {
     let mut parties = parties_with("[limits]\ntcp_user_timeout = \"2s\"");
-    // What fits into the gateway's buffers and what does not: in the first case it has nothing to
-    // do but wait.
-    for length in [8 << 20, 24 << 20] {
-        let (mut client, mut backend) = parties.pair();
-        let (mut other_client, mut other_backend) = parties.pair();
-        let bytes = pattern(length);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                backend.write_all(&bytes).expect("sent");
-                backend.shutdown(Shutdown::Write).expect("FIN");
+    // What fits into the kernels' buffers and what does not: in the first case the relay has
+    // nothing to do but wait.
+    let mut pairs: Vec<_> = [8 << 20, 24 << 20]
+        .into_iter()
+        .flat_map(|length| [(parties.pair(), length, true), (parties.pair(), length, false)])
+        .collect();
+    std::thread::scope(|scope| {
+        for ((client, backend), length, is_answer) in &mut pairs {
+            scope.spawn(move || {
+                let bytes = pattern(*length);
+                match is_answer {
+                    true => paused(backend, client, &bytes),
+                    false => paused(client, backend, &bytes),
+                }
             });
-            scope.spawn(|| {
-                other_client.write_all(&bytes).expect("sent");
-                half_close(&mut other_client);
-            });
-            std::thread::sleep(Duration::from_secs(7));
-            let mut got = Vec::new();
-            client.read_to_end(&mut got).expect("a clean end");
-            assert!(got == bytes);
-            got.clear();
-            other_backend.read_to_end(&mut got).expect("a clean end");
-            assert!(got == bytes);
+        }
+    });
+    for ((mut client, backend), _, is_answer) in pairs {
+        match is_answer {
+            true => half_close(&mut client),
+            false => drop(backend),
+        }
+        parties.gateway.expect("closed");
+    }
+}
+
+/// One side sends and ends, the other one begins to read after 7 s.
+fn paused(from: &mut (impl Write + End + Send), to: &mut (impl Read + Send), bytes: &[u8]) {
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            from.write_all(bytes).expect("sent");
+            from.end();
         });
-        half_close(&mut client);
-        drop(other_backend);
-        parties.gateway.expect("closed");
-        parties.gateway.expect("closed");
+        std::thread::sleep(Duration::from_secs(7));
+        let mut got = Vec::new();
+        to.read_to_end(&mut got).expect("a clean end");
+        assert!(got == bytes);
+    });
+}
+
+/// Ends our direction.
+trait End {
+    fn end(&mut self);
+}
+
+impl End for Stream {
+    fn end(&mut self) {
+        half_close(self);
+    }
+}
+
+impl End for TcpStream {
+    fn end(&mut self) {
+        self.shutdown(Shutdown::Write).expect("FIN");
     }
 }

@@ -5,7 +5,7 @@ use crate::support::process::{descriptors, resident};
 
 #[test]
 fn idle_connections_cost_little_memory_and_give_it_back() {
-    const COUNT: usize = 1000;
+    const COUNT: usize = 400;
     let parties = parties();
     let pid = parties.gateway.pid();
     let warm: Vec<_> = (0..20).map(|_| parties.pair()).collect();

@@ -35,6 +35,7 @@ pub fn handed_over_at(address: &str) -> (SocketAddr, Receiver<TcpStream>) {
     let (send, receive) = sync_channel(1024);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.set_nodelay(true);
             let _ = stream.set_read_timeout(Some(PATIENCE));
             let _ = stream.set_write_timeout(Some(PATIENCE));
             if send.send(stream).is_err() {

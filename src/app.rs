@@ -1,4 +1,4 @@
-//! Builds every part from [`Settings`], runs them, and stops them in order.
+//! Builds every part from a loaded configuration, runs them, and stops them in order.
 //!
 //! Threads: one per worker, one per listener's acceptor, one for admin; control tasks run on the
 //! thread that calls [`App::run`].
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::Socket;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
@@ -16,24 +17,29 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Settings;
+use crate::config::load::{Loaded, Sources};
 use crate::control::admin::Admin;
-use crate::control::credentials;
-use crate::control::discovery::{Discovery, dns};
+use crate::control::credentials::{self, Source};
+use crate::control::discovery::dns::{Followers, ResolverError};
+use crate::control::discovery::{Discovery, dns_names};
 use crate::model::policy::Policy;
 use crate::net::socket;
+use crate::observe::logs::Filter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::accept::accept;
-use crate::proxy::connect::Connector;
-use crate::proxy::inbound::Gateway;
-use crate::proxy::route::LocalPorts;
+use crate::proxy::inbound::{Gateway, Rules};
 use crate::runtime::{self, Workers};
 use crate::state::State;
+use crate::state::connections::CancelReason;
 use crate::state::readiness::Latch;
 use crate::tls::provider::offered;
 
+mod changes;
+mod reload;
 mod signals;
 
+use changes::Changes;
+use reload::Reloader;
 use signals::{Request, Signals};
 
 /// How long open connections may go on after TERM. Kubernetes kills after 30 s.
@@ -59,7 +65,7 @@ pub enum StartError {
     System(#[from] io::Error),
     /// No resolver for DNS routes.
     #[error(transparent)]
-    Resolver(#[from] dns::ResolverError),
+    Resolver(#[from] ResolverError),
 }
 
 /// How a run ended.
@@ -74,8 +80,9 @@ pub enum Ended {
 /// A gateway whose addresses are reserved and which does not run yet.
 #[derive(Debug)]
 pub struct App {
-    settings: Settings,
-    config_dump: Arc<str>,
+    loaded: Loaded,
+    sources: Sources,
+    filter: Filter,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     listeners: Vec<(SocketAddr, Socket)>,
@@ -83,12 +90,13 @@ pub struct App {
 }
 
 impl App {
-    /// Reserves all addresses, so that a taken port is an error now. `config_dump` is what
-    /// `/config_dump` answers.
+    /// Reserves all addresses of `loaded`, so that a taken port is an error now. A reload reads
+    /// `sources` again and may change the log's `filter`.
     ///
     /// # Errors
     /// [`StartError::Listen`].
-    pub fn bind(settings: Settings, config_dump: &str) -> Result<Self, StartError> {
+    pub fn bind(loaded: Loaded, sources: Sources, filter: Filter) -> Result<Self, StartError> {
+        let settings = &loaded.settings;
         let mut listeners = Vec::new();
         if settings.gateway.enabled {
             for address in &settings.gateway.listen {
@@ -99,14 +107,7 @@ impl App {
         let metrics = Metrics::new();
         let (suites, groups) = offered();
         metrics.tls_info(&suites, &groups, "aws-lc-rs");
-        Ok(Self {
-            settings,
-            config_dump: config_dump.into(),
-            state: Arc::default(),
-            metrics,
-            listeners,
-            admin,
-        })
+        Ok(Self { loaded, sources, filter, state: Arc::default(), metrics, listeners, admin })
     }
 
     /// The reserved addresses of the data path, ports filled in.
@@ -133,23 +134,23 @@ impl App {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let gates = Gates::new(&self.state);
-        let workers = self.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
+        let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Arc::new(Workers::start(workers, &self.state.readiness)?);
-        let reload = Arc::new(Notify::new());
-        let mut loaded = self.start_control(&tasks, &stop, &reload)?;
+        let (mut reloader, mut loaded) = self.start_control(&tasks, &stop)?;
+        let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
-        self.state.policy.store(Arc::new(Policy::new(self.settings.policy.clone())));
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
             tokio::select! {
                 request = signals.next() => match request {
-                    Request::Reload => reload.notify_one(),
+                    Request::Reload => reloader.reload(),
                     Request::Stop => break,
                 },
+                () = changes.next() => reloader.reload(),
                 Ok(()) = &mut loaded, if ready.is_some() => {
                     gates.credentials.open();
-                    acceptors = self.start_acceptors(&workers, &stop)?;
+                    acceptors = self.start_acceptors(&reloader.gateway, &workers, &stop)?;
                     gates.listeners.open();
                     ready.take().into_iter().for_each(|ready| ready());
                 }
@@ -174,15 +175,15 @@ impl App {
     /// Opens the data path's listeners, one thread each.
     fn start_acceptors(
         &mut self,
+        gateway: &Arc<Gateway>,
         workers: &Arc<Workers>,
         stop: &CancellationToken,
     ) -> Result<Vec<JoinHandle<()>>, StartError> {
-        let gateway = self.gateway();
         let mut acceptors = Vec::new();
         for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
             let listener = socket::listen(socket)
                 .map_err(|error| refused(address, "gateway.listen", error))?;
-            let accept = accept(Arc::clone(&gateway), listener, Arc::clone(workers), stop.clone());
+            let accept = accept(Arc::clone(gateway), listener, Arc::clone(workers), stop.clone());
             acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
                 if let Err(error) = accept.await {
                     tracing::error!(listener = %address, %error, "the acceptor ended");
@@ -193,45 +194,53 @@ impl App {
         Ok(acceptors)
     }
 
-    fn gateway(&self) -> Arc<Gateway> {
-        let settings = &self.settings;
-        let own = self.listeners().into_iter().chain([self.admin()]).collect();
-        Arc::new(Gateway {
-            state: Arc::clone(&self.state),
-            metrics: Arc::clone(&self.metrics),
-            require_transport_header: settings.gateway.require_transport_header,
-            handshake_timeout: settings.limits.handshake_timeout,
-            local_ports: LocalPorts::new(&settings.gateway),
-            connector: Connector::new(&settings.limits, own),
-        })
-    }
-
     /// Starts what feeds the data path; the receiver hears of the first credentials.
     fn start_control(
         &self,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-        reload: &Arc<Notify>,
-    ) -> Result<oneshot::Receiver<()>, StartError> {
-        let (settings, state) = (&self.settings, &self.state);
-        let metrics = &self.metrics;
-        let discovery = Discovery::start(&settings.routes, state);
-        let names = discovery.dns_names();
-        if !names.is_empty() {
-            let resolver = dns::resolver(&settings.dns)?;
-            for name in names {
-                let (resolver, dns) = (resolver.clone(), settings.dns.clone());
-                let (discovery, metrics) = (Arc::clone(&discovery), Arc::clone(metrics));
-                let follow = dns::follow(name, resolver, dns, discovery, metrics);
-                tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
-            }
-        }
+    ) -> Result<(Reloader, oneshot::Receiver<()>), StartError> {
+        let settings = &self.loaded.settings;
+        let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
+        state.policy.store(Arc::new(Policy::new(settings.policy.clone())));
+        reload::publish(&state, &metrics, &self.loaded);
+
+        let discovery = Discovery::start(&settings.routes, &state);
+        let mut followers = Followers::new(&settings.dns, &discovery, &metrics, tasks, stop);
+        let names = dns_names(&settings.routes);
+        followers.prepare(&names)?;
+        followers.replace(&names);
+
         let (loaded, receiver) = oneshot::channel();
-        let source = credentials::Source::new(&settings.identity, &settings.routes);
-        let (state, metrics) = (Arc::clone(state), Arc::clone(metrics));
-        let follow = credentials::follow(source, state, metrics, Arc::clone(reload), loaded);
+        let source = Source::new(&settings.identity, &settings.routes);
+        let source = Arc::new(ArcSwap::from_pointee(source));
+        let look = Arc::new(Notify::new());
+        let follow = credentials::follow(
+            Arc::clone(&source),
+            Arc::clone(&state),
+            Arc::clone(&metrics),
+            Arc::clone(&look),
+            loaded,
+        );
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
-        Ok(receiver)
+
+        let own_listeners: Vec<_> = self.listeners().into_iter().chain([self.admin()]).collect();
+        let rules = Rules::new(settings, own_listeners.clone());
+        let gateway = Arc::new(Gateway::new(Arc::clone(&state), Arc::clone(&metrics), rules));
+        let reloader = Reloader {
+            sources: self.sources.clone(),
+            settings: settings.clone(),
+            filter: self.filter.clone(),
+            state,
+            metrics,
+            gateway,
+            own_listeners,
+            discovery,
+            followers,
+            source,
+            look,
+        };
+        Ok((reloader, receiver))
     }
 
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
@@ -242,7 +251,6 @@ impl App {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
-            config_dump: Arc::clone(&self.config_dump),
             clock: runtime::now_millis,
         });
         let stop = stop.clone();
@@ -261,7 +269,7 @@ async fn finish(state: &State, workers: &Workers, signals: &mut Signals) -> Ende
         _ = timeout(STOP_DEADLINE, workers.finished()) => {}
         () = signals.stop() => return Ended::Forced,
     }
-    let cancelled = state.connections.cancel_where(|_| true);
+    let cancelled = state.connections.cancel_where(CancelReason::Stopping, |_| true);
     if cancelled > 0 {
         tracing::warn!(cancelled, "connections closed at the deadline");
         let _ = timeout(CANCEL_DEADLINE, workers.finished()).await;

@@ -50,6 +50,8 @@ pub struct Settings {
 pub struct RuntimeSettings {
     /// Worker threads of the data path; `None` is one per CPU of the cgroup.
     pub workers: Option<usize>,
+    /// How often the configuration's files are read and compared; `None` reloads on HUP only.
+    pub config_poll_interval: Option<Duration>,
 }
 
 /// `[gateway]`: the data path.

@@ -1,3 +1,4 @@
 //! Sockets, without a word of TLS or of what flows through them.
 
+pub mod diag;
 pub mod socket;

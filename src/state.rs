@@ -28,10 +28,27 @@ pub struct State {
     pub routes: ArcSwap<RouteTable>,
     /// Who may reach what.
     pub policy: ArcSwap<Policy>,
+    /// The configuration in force.
+    pub configuration: ArcSwap<Configuration>,
     /// Live connections.
     pub connections: Arc<Connections>,
     /// What `/ready` reads.
     pub readiness: Readiness,
+}
+
+/// The configuration in force, for `/config_dump`.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// 1 at start; grows with every accepted reload.
+    pub generation: u64,
+    /// Every effective value, as JSON.
+    pub dump: Arc<str>,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self { generation: 0, dump: "{}".into() }
+    }
 }
 
 /// How loading credentials goes, for `/certs` and metrics.

@@ -44,12 +44,7 @@ impl Server {
         };
         let port = listener.local_addr().unwrap().port();
         let state = Arc::<State>::default();
-        let admin = Admin {
-            state: Arc::clone(&state),
-            metrics: Metrics::new(),
-            config_dump: "{}".into(),
-            clock: || 0,
-        };
+        let admin = Admin { state: Arc::clone(&state), metrics: Metrics::new(), clock: || 0 };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let served = tracker.spawn(Arc::new(admin).serve(listener, stop.clone(), tracker.clone()));
         Self { state, port, stop, tracker, served }

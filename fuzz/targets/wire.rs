@@ -25,7 +25,7 @@ use linkerd_gateway::observe::metrics::Metrics;
 use linkerd_gateway::proxy::connect::Connector;
 use linkerd_gateway::proxy::end::End;
 use linkerd_gateway::proxy::header;
-use linkerd_gateway::proxy::inbound::{Gateway, serve};
+use linkerd_gateway::proxy::inbound::{Gateway, Rules, serve};
 use linkerd_gateway::proxy::route::LocalPorts;
 use linkerd_gateway::proxy::session::Session;
 use linkerd_gateway::state::State;
@@ -72,9 +72,7 @@ impl World {
         state.credentials.store(Some(Arc::new(credentials())));
         let options =
             Options { keepalive: Duration::from_secs(10), user_timeout: Duration::from_secs(30) };
-        let gateway = Gateway {
-            state,
-            metrics: Metrics::new(),
+        let rules = Rules {
             require_transport_header: false,
             handshake_timeout: DEADLINE,
             local_ports: LocalPorts::default(),
@@ -85,6 +83,7 @@ impl World {
                 own_listeners: vec![address],
             },
         };
+        let gateway = Gateway::new(state, Metrics::new(), rules);
         Self { runtime, listener, address, gateway, count: Cell::new(0) }
     }
 

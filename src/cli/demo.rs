@@ -46,13 +46,14 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let text = configuration(args, &services);
     let written = std::fs::write(&file, text).with_context(|| format!("{}", file.display()));
     written.map_err(Failure::unavailable)?;
-    let loaded = load(&Sources::from_process(Some(file.clone()))).map_err(Failure::usage)?;
+    let sources = Sources::from_process(Some(file.clone()));
+    let loaded = load(&sources).map_err(Failure::usage)?;
     let settings = &loaded.settings;
     // `run` would wait for better files; nobody will bring them here.
     credentials::load(&Source::new(&settings.identity, &settings.routes))
         .with_context(|| unusable(&args.certs))
         .map_err(Failure::usage)?;
-    run::serve(&loaded, advice, |addresses| {
+    run::serve(sources, advice, |addresses| {
         let page = page(args, addresses, &file);
         // A closed standard output costs the page, not the gateway.
         let _ = super::output::print(page.as_bytes());

@@ -9,8 +9,7 @@ use anyhow::anyhow;
 use super::Failure;
 use crate::app::{App, Ended, StartError};
 use crate::config::LogFormat;
-use crate::config::load::{Loaded, Sources, load};
-use crate::config::print::json;
+use crate::config::load::{Sources, load};
 use crate::observe::logs;
 use crate::runtime;
 
@@ -71,8 +70,7 @@ pub(super) struct Addresses {
 /// # Errors
 /// Exit 64 when the configuration is wrong, 69 when an address is taken, 1 after a second TERM.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let loaded = load(&args.sources()).map_err(Failure::usage)?;
-    serve(&loaded, advice, |_| {})
+    serve(args.sources(), advice, |_| {})
 }
 
 /// How to move a listener, by the configuration's key for it.
@@ -81,17 +79,19 @@ fn advice(key: &str) -> String {
     format!("set another address with {key} or {flag}")
 }
 
-/// Runs a loaded configuration until TERM or INT. `advice` says what to do about a listener that
+/// Runs a configuration until TERM or INT. `advice` says what to do about a listener that
 /// cannot be opened, by its key; `ready` is called once connections are accepted.
 pub(super) fn serve(
-    loaded: &Loaded,
+    sources: Sources,
     advice: impl Fn(&str) -> String,
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), Failure> {
+    let loaded = load(&sources).map_err(Failure::usage)?;
     let log = &loaded.settings.log;
-    logs::init(&log.level, log.format == LogFormat::Json, log.access).map_err(Failure::usage)?;
+    let filter = logs::init(&log.level, log.format == LogFormat::Json, log.access);
+    let filter = filter.map_err(Failure::usage)?;
     let descriptors = runtime::raise_descriptor_limit();
-    let app = App::bind(loaded.settings.clone(), &json(&loaded.tree).to_string());
+    let app = App::bind(loaded, sources, filter);
     let unavailable = |error| match error {
         StartError::Listen { key, error: ref cause, .. } => {
             let taken = cause.kind() == ErrorKind::AddrInUse;

@@ -79,8 +79,9 @@ fn refuse_module(root: &Cursor<'_>, module: &str) {
 }
 
 fn runtime(at: &Cursor<'_>) -> Option<RuntimeSettings> {
-    let workers = at.optional("workers", |at| at.integer(1..=MOST_WORKERS))?;
-    Some(RuntimeSettings { workers })
+    let workers = at.optional("workers", |at| at.integer(1..=MOST_WORKERS));
+    let poll = at.optional("config_poll_interval", |at| duration(at, SHORTEST_INTERVAL..=LONGEST));
+    Some(RuntimeSettings { workers: workers?, config_poll_interval: poll? })
 }
 
 fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {

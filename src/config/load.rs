@@ -7,7 +7,7 @@
 //! Relative paths in a configuration (certificates) are relative to the process's current
 //! directory, whichever file they stand in, so that a key means the same in every layer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::check;
@@ -47,6 +47,11 @@ impl Sources {
         let environment = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
         Self { file, flags: Vec::new(), environment }
     }
+}
+
+/// The configuration file and what is in `config.d` beside it now, readable or not.
+pub fn files_of(main: &Path) -> Vec<PathBuf> {
+    files::find(Some(main), &Report::default())
 }
 
 /// A configuration that is complete and correct.

@@ -80,7 +80,7 @@ impl Key {
 
 /// The sections of the configuration.
 pub const ROOT: &[Key] = &[
-    Key::new("runtime", Kind::Section(&[Key::new("workers", Kind::Integer(None))])),
+    Key::new("runtime", Kind::Section(RUNTIME)),
     Key::new("gateway", Kind::Section(GATEWAY)),
     Key::new("admin", Kind::Section(ADMIN)),
     Key::new("identity", Kind::Section(IDENTITY)),
@@ -96,6 +96,9 @@ pub const ROOT: &[Key] = &[
 
 const NO_METRICS_LISTEN: &str =
     "a listener of its own for metrics is not in this version: /metrics is on admin.listen";
+
+const RUNTIME: &[Key] =
+    &[Key::new("workers", Kind::Integer(None)), Key::new("config_poll_interval", Kind::Text(None))];
 
 const GATEWAY: &[Key] = &[
     Key::new("enabled", Kind::Boolean(Some(true))),

@@ -44,8 +44,6 @@ pub struct Admin {
     pub state: Arc<State>,
     /// For `/metrics`, and to count requests.
     pub metrics: Arc<Metrics>,
-    /// The configuration in force, as JSON.
-    pub config_dump: Arc<str>,
     /// Milliseconds on the clock that ejections are measured with.
     pub clock: fn() -> u64,
 }

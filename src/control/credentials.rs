@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
@@ -97,7 +98,7 @@ pub fn load(source: &Source) -> Result<Credentials, LoadError> {
 /// Follows the files until it is dropped; `reload` asks for a look at once, `loaded` hears of the
 /// first credentials.
 pub async fn follow(
-    source: Source,
+    source: Arc<ArcSwap<Source>>,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     reload: Arc<Notify>,
@@ -110,7 +111,7 @@ pub async fn follow(
         let interval = if follower.accepted.is_some() {
             // Nobody hears it when the process is stopping.
             let _ = loaded.take().map(|loaded| loaded.send(()));
-            follower.source.identity.poll_interval
+            follower.source.load().identity.poll_interval
         } else {
             FIRST_INTERVAL
         };
@@ -120,7 +121,8 @@ pub async fn follow(
 }
 
 struct Follower {
-    source: Source,
+    /// Swapped when the configuration names other files.
+    source: Arc<ArcSwap<Source>>,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     /// What the credentials in use were made from.
@@ -130,7 +132,7 @@ struct Follower {
 impl Follower {
     fn look(&mut self, attempts: u32) {
         let now = SystemTime::now();
-        let read = self.source.read();
+        let read = self.source.load().read();
         if self.accepted.as_ref().is_some_and(|accepted| read.as_ref().ok() == Some(accepted)) {
             return self.settle();
         }
@@ -147,7 +149,7 @@ impl Follower {
         };
         // The files are read one after the other, so a change on the way gives a mix of old and
         // new that never was in them: that is no problem to report, but one to look again.
-        if attempts > 1 && self.source.read().ok() != material {
+        if attempts > 1 && self.source.load().read().ok() != material {
             return self.look(attempts - 1);
         }
         self.refuse(&error);

@@ -3,7 +3,7 @@
 //! Sources are static routes and DNS. Every change builds a new table and swaps it in; endpoints
 //! that stayed keep their state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,54 +16,62 @@ pub mod dns;
 /// Builds the route table from configuration and what the sources have found.
 #[derive(Debug)]
 pub struct Discovery {
-    routes: Vec<RouteSettings>,
     state: Arc<State>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    routes: Vec<RouteSettings>,
     /// The last good answer for each DNS name.
-    answers: Mutex<HashMap<Arc<str>, Vec<IpAddr>>>,
+    answers: HashMap<Arc<str>, Vec<IpAddr>>,
 }
 
 impl Discovery {
     /// Publishes the first table: DNS routes have no endpoints yet.
     pub fn start(routes: &[RouteSettings], state: &Arc<State>) -> Arc<Self> {
-        let discovery =
-            Self { routes: routes.to_vec(), state: Arc::clone(state), answers: Mutex::default() };
-        discovery.publish(&HashMap::new());
+        let discovery = Self { state: Arc::clone(state), known: Mutex::default() };
+        discovery.replace(routes);
         Arc::new(discovery)
     }
 
-    /// Every DNS name that a route needs, once.
-    pub fn dns_names(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self
-            .routes
-            .iter()
-            .filter_map(|route| match &route.endpoints {
-                EndpointSource::Dns { name, .. } => Some(Arc::clone(name)),
-                EndpointSource::Static(_) => None,
-            })
-            .collect();
-        names.sort();
-        names.dedup();
-        names
+    /// Takes other routes; answers for names that stayed are kept.
+    pub fn replace(&self, routes: &[RouteSettings]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.routes = routes.to_vec();
+        let names = dns_names(routes);
+        known.answers.retain(|name, _| names.contains(name));
+        self.publish(&known);
     }
 
     /// Takes a good answer; a table is published when it differs from the last one.
     pub fn resolved(&self, name: &Arc<str>, mut addresses: Vec<IpAddr>) {
         addresses.sort();
         addresses.dedup();
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.get(name) == Some(&addresses) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.answers.get(name) == Some(&addresses) {
             return;
         }
         tracing::info!(%name, ?addresses, "DNS answer changed; routes updated");
-        answers.insert(Arc::clone(name), addresses);
-        self.publish(&answers);
+        known.answers.insert(Arc::clone(name), addresses);
+        self.publish(&known);
     }
 
-    fn publish(&self, answers: &HashMap<Arc<str>, Vec<IpAddr>>) {
-        let routes = self.routes.iter().map(|settings| route(settings, answers)).collect();
+    /// Called with the lock held, so that tables follow each other in the order of their causes.
+    fn publish(&self, known: &Known) {
+        let routes = known.routes.iter().map(|settings| route(settings, &known.answers)).collect();
         let table = RouteTable::new(routes, &self.state.routes.load());
         self.state.routes.store(Arc::new(table));
     }
+}
+
+/// Every DNS name that a route needs, once.
+pub fn dns_names(routes: &[RouteSettings]) -> BTreeSet<Arc<str>> {
+    let name = |route: &RouteSettings| match &route.endpoints {
+        EndpointSource::Dns { name, .. } => Some(Arc::clone(name)),
+        EndpointSource::Static(_) => None,
+    };
+    routes.iter().filter_map(name).collect()
 }
 
 fn route(settings: &RouteSettings, answers: &HashMap<Arc<str>, Vec<IpAddr>>) -> Route {

@@ -126,6 +126,9 @@ outcomes! {
     EndpointTlsError = "endpoint_tls_error", Warn, "the endpoint broke the TLS protocol; the detail names the rule";
     /// The endpoint stopped acknowledging.
     EndpointUnreachable = "endpoint_unreachable", Info, "the endpoint did not acknowledge data or keepalives in time";
+    /// A changed policy does not allow it any more.
+    NoLongerAllowed = "no_longer_allowed", Warn,
+        "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

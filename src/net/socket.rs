@@ -125,6 +125,13 @@ pub fn prepare(stream: impl AsFd, options: &Options) -> io::Result<()> {
     stream.set_linger(Some(Duration::ZERO))
 }
 
+/// Sets or lifts TCP_USER_TIMEOUT. Without it the kernel gives up a peer that is gone after about
+/// 15 minutes, and never one that acknowledges.
+pub fn set_user_timeout(stream: impl AsFd, timeout: Option<Duration>) {
+    // It fails only for a socket that is gone.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(timeout);
+}
+
 /// After a clean end: closing is no reset any more.
 pub fn disarm(stream: impl AsFd) {
     // It fails only for a socket that is gone, where nothing is left to protect.

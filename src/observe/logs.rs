@@ -9,6 +9,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum LogError {
     /// The filter is malformed.
     #[error("the log level is no filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The subscriber is gone.
+    #[error("the log filter cannot be changed: {0}")]
+    Reload(reload::Error),
     /// The process has a subscriber already.
     #[error("logging was started already")]
     Started(#[from] tracing_subscriber::util::TryInitError),
@@ -26,11 +30,30 @@ pub enum LogError {
 ///
 /// # Errors
 /// See [`LogError`].
-pub fn init(level: &str, json: bool, access: bool) -> Result<(), LogError> {
+pub fn init(level: &str, json: bool, access: bool) -> Result<Filter, LogError> {
     let is_terminal = std::io::stderr().is_terminal();
-    subscriber(level, json, access, is_terminal, std::io::stderr)?.try_init()?;
-    Ok(())
+    let (subscriber, filter) = subscriber(level, json, access, is_terminal, std::io::stderr)?;
+    subscriber.try_init()?;
+    Ok(filter)
 }
+
+/// Changes what is logged while the process runs.
+#[derive(Clone, Debug)]
+pub struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// As the arguments of [`init`].
+    ///
+    /// # Errors
+    /// See [`LogError`]; the old filter stays.
+    pub fn change(&self, level: &str, access: bool) -> Result<(), LogError> {
+        let filter = filter(level, access)?;
+        self.0.reload(filter).map_err(LogError::Reload)
+    }
+}
+
+/// A subscriber of any form.
+type Boxed = Box<dyn tracing::Subscriber + Send + Sync>;
 
 fn subscriber<W>(
     level: &str,
@@ -38,19 +61,20 @@ fn subscriber<W>(
     access: bool,
     colours: bool,
     writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LogError>
+) -> Result<(Boxed, Filter), LogError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = filter(level, access)?;
+    let (filter, handle) = reload::Layer::new(filter(level, access)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filter);
-    Ok(if json {
+    let subscriber: Boxed = if json {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
         Box::new(registry.with(lines))
     } else {
         Box::new(registry.with(lines.with_ansi(colours)))
-    })
+    };
+    Ok((subscriber, Filter(handle)))
 }
 
 fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
@@ -103,7 +127,7 @@ mod tests {
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let subscriber = subscriber(level, json, access, false, move || writer.clone());
-        tracing::subscriber::with_default(subscriber.expect("a subscriber"), log);
+        tracing::subscriber::with_default(subscriber.expect("a subscriber").0, log);
         let bytes = buffer.0.lock().expect("whole").clone();
         String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
     }

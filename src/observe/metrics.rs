@@ -66,6 +66,8 @@ pub struct Metrics {
     handshake: Histogram,
     connect: Histogram,
     tls: Family<Labels, Gauge>,
+    generation: Gauge,
+    reloads: Results,
     authorized: Verdicts,
     denied: Verdicts,
 }
@@ -116,6 +118,8 @@ impl Metrics {
             handshake: histogram(&mut r, "gateway_handshake_duration_seconds", handshake),
             connect: histogram(&mut r, "gateway_connect_duration_seconds", connect),
             tls: add(&mut r, "rustls_info", "What TLS offers"),
+            generation: add(&mut r, "gateway_config_generation", "Configuration in force"),
+            reloads: Results::new(&mut r, "gateway_config_reloads", "Reloads asked for", &[]),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
@@ -148,6 +152,16 @@ impl Metrics {
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             counter.inc();
         }
+    }
+
+    /// This generation of the configuration is in force.
+    pub fn generation(&self, generation: u64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// A reload was accepted or refused.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.count(ok);
     }
 
     /// Policy decided about a connection; `rule` is the rule that did.

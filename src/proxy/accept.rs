@@ -97,9 +97,12 @@ async fn live(
     place: Place,
 ) {
     let registration = gateway.state.connections.register(peer, local, place.worker);
-    let session = Session::new(registration, Arc::clone(&gateway.metrics));
+    let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
     match TcpStream::from_std(stream) {
-        Ok(stream) => serve(&gateway, stream, session).await,
+        Ok(stream) => {
+            let outcome = serve(&gateway, stream, &mut session).await;
+            session.finish(outcome);
+        }
         Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
     }
 }
@@ -143,6 +146,7 @@ mod tests {
     use crate::net::socket::Options;
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
+    use crate::proxy::inbound::Rules;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
     use crate::state::readiness::Readiness;
@@ -151,9 +155,7 @@ mod tests {
     #[test]
     fn the_future_of_a_connection_is_small() {
         let second = Duration::from_secs(1);
-        let gateway = Arc::new(Gateway {
-            state: Arc::<State>::default(),
-            metrics: Metrics::new(),
+        let rules = Rules {
             require_transport_header: false,
             handshake_timeout: second,
             local_ports: LocalPorts::default(),
@@ -163,7 +165,8 @@ mod tests {
                 options: Options { keepalive: second, user_timeout: second },
                 own_listeners: Vec::new(),
             },
-        });
+        };
+        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
         let workers = Arc::new(Workers::start(1, &Readiness::default()).expect("a thread"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");

@@ -1,8 +1,10 @@
 //! The life of an inbound connection, from handshake to outcome, as one function.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,12 +15,14 @@ use super::header::{self, Received};
 use super::relay::relay;
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
+use crate::config::Settings;
 use crate::model::outcome::Outcome;
-use crate::model::route::Route;
+use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
 use crate::net::socket;
 use crate::observe::metrics::Metrics;
 use crate::state::State;
+use crate::state::connections::CancelReason;
 use crate::tls::credentials::Credentials;
 
 /// What every connection of the gateway shares.
@@ -28,6 +32,20 @@ pub struct Gateway {
     pub state: Arc<State>,
     /// Where outcomes are counted.
     pub metrics: Arc<Metrics>,
+    /// What a reload may change; a connection keeps what it began with.
+    pub rules: ArcSwap<Rules>,
+}
+
+impl Gateway {
+    /// A gateway whose first connections find these rules.
+    pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
+        Self { state, metrics, rules: ArcSwap::from_pointee(rules) }
+    }
+}
+
+/// What holds for each new connection.
+#[derive(Debug)]
+pub struct Rules {
     /// Refuse clients that do not negotiate the transport header.
     pub require_transport_header: bool,
     /// From accept to the end of the header.
@@ -38,19 +56,35 @@ pub struct Gateway {
     pub connector: Connector,
 }
 
-/// Serves one accepted connection to its end.
-pub async fn serve(gateway: &Gateway, stream: TcpStream, mut session: Session) {
+impl Rules {
+    /// As configured; no connection may end at one of `own_listeners`.
+    pub fn new(settings: &Settings, own_listeners: Vec<SocketAddr>) -> Self {
+        Self {
+            require_transport_header: settings.gateway.require_transport_header,
+            handshake_timeout: settings.limits.handshake_timeout,
+            local_ports: LocalPorts::new(&settings.gateway),
+            connector: Connector::new(&settings.limits, own_listeners),
+        }
+    }
+}
+
+/// Serves one accepted connection to its end. The caller finishes the session: a session passed by
+/// value would lie in the connection's future twice.
+pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
     let live = Arc::clone(&session.registration);
-    let outcome = tokio::select! {
-        outcome = converse(gateway, stream, &mut session) => outcome,
-        () = live.cancelled() => Outcome::Cancelled,
-    };
-    session.finish(outcome);
+    tokio::select! {
+        outcome = converse(gateway, stream, session) => outcome,
+        reason = live.cancelled() => match reason {
+            CancelReason::Policy => Outcome::NoLongerAllowed,
+            CancelReason::Stopping => Outcome::Cancelled,
+        },
+    }
 }
 
 async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
-    let deadline = Instant::now() + gateway.handshake_timeout;
-    if socket::prepare(&stream, &gateway.connector.options).is_err() {
+    let rules = gateway.rules.load_full();
+    let deadline = Instant::now() + rules.handshake_timeout;
+    if socket::prepare(&stream, &rules.connector.options).is_err() {
         return Outcome::ClosedBeforeFirstByte;
     }
     let Some(credentials) = gateway.state.credentials.load_full() else {
@@ -58,7 +92,7 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         return Outcome::TlsFailed;
     };
     // The handshake's state is several KiB: boxed, it is gone before the relay begins.
-    let begun = Box::pin(begin(gateway, stream, &credentials, session));
+    let begun = Box::pin(begin(&rules, stream, &credentials, session));
     let (established, received) = match timeout_at(deadline, begun).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(Ended { outcome, refused })) => {
@@ -70,33 +104,24 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         }
         Err(_elapsed) => return Outcome::HandshakeTimeout,
     };
-    let route = match find_route(gateway, session, &established, received.as_ref()) {
+    let route = match direct(gateway, &rules, session, &established, received.as_ref()) {
         Ok(route) => route,
-        Err(error) => return explained(session, &error, error.outcome()),
+        Err(outcome) => return outcome,
     };
-    let policy = gateway.state.policy.load();
-    let peer = session.registration.peer;
-    match authorize(&policy, &established.identity, peer, &route.target) {
-        Ok(allowed) => session.routed(Arc::clone(&route), allowed.rule),
-        Err(denied) => {
-            session.denied(&route, &denied);
-            return explained(session, &denied, denied.outcome());
-        }
-    }
-    drop(policy);
     let protocol = session.protocol();
-    let connect = gateway.connector.connect(&route, protocol, &credentials, &gateway.metrics);
+    let connect = rules.connector.connect(&route, protocol, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {
         Ok(connected) => connected,
         Err(error) => return explained(session, &error, error.outcome()),
     };
     session.connected(&connected);
+    let user_timeout = rules.connector.options.user_timeout;
     // A live connection keeps neither the credentials nor the route table of its start alive.
-    drop((credentials, route));
+    drop((credentials, route, rules));
     let mut client = established.end;
     let early = received.map_or(established.early_bytes, Received::into_rest);
     let bytes = Arc::clone(&session.registration.bytes);
-    let relayed = relay(&mut client, &mut connected.end, early, &bytes).await;
+    let relayed = relay(&mut client, &mut connected.end, early, &bytes, user_timeout).await;
     session.relayed(relayed)
 }
 
@@ -108,12 +133,12 @@ struct Ended {
 
 /// Handshake, identity, and the header where one was negotiated.
 async fn begin(
-    gateway: &Gateway,
+    rules: &Rules,
     stream: TcpStream,
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
-    let require_header = gateway.require_transport_header;
+    let require_header = rules.require_transport_header;
     let accepted = handshake::accept(stream, credentials, require_header, &mut session.sni).await;
     let mut established = accepted.map_err(|refused| Ended {
         outcome: explained(session, &refused.error, refused.error.outcome()),
@@ -132,20 +157,43 @@ async fn begin(
     Ok((established, Some(received)))
 }
 
+/// Route and policy: where the connection may go. Not async, so that the snapshots it loads are no
+/// part of the connection's state.
+fn direct(
+    gateway: &Gateway,
+    rules: &Rules,
+    session: &mut Session,
+    established: &Established,
+    received: Option<&Received>,
+) -> Result<Arc<Route>, Outcome> {
+    let routes = gateway.state.routes.load();
+    let route = find_route(&routes, rules, session, established, received);
+    let route = route.map_err(|error| explained(session, &error, error.outcome()))?;
+    session.routed(Arc::clone(&route));
+    let policy = gateway.state.policy.load();
+    let peer = session.registration.peer;
+    let verdict = authorize(&policy, &established.identity, peer, &route.target);
+    session.authorized(&verdict);
+    match verdict {
+        Ok(_) => Ok(route),
+        Err(denied) => Err(explained(session, &denied, denied.outcome())),
+    }
+}
+
 /// The route that the header, or else the server name, leads to.
 fn find_route(
-    gateway: &Gateway,
+    routes: &RouteTable,
+    rules: &Rules,
     session: &mut Session,
     established: &Established,
     received: Option<&Received>,
 ) -> Result<Arc<Route>, RouteError> {
-    let routes = gateway.state.routes.load();
     let mut name = [0; MAX_NAME];
     let Some(header) = received.and_then(|received| received.header(&mut name).ok()) else {
-        return route::by_server_name(&routes, established.sni.as_deref());
+        return route::by_server_name(routes, established.sni.as_deref());
     };
     let local = session.registration.local;
-    let route = route::by_header(&routes, &gateway.local_ports, &header, local);
+    let route = route::by_header(routes, &rules.local_ports, &header, local);
     session.header(header.session, route.as_deref(), &established.identity);
     route
 }

@@ -47,7 +47,8 @@ pub struct Broken {
     pub fault: Fault,
 }
 
-/// Relays until both sides have ended. `early` are bytes already read from the client.
+/// Relays until both sides have ended. `early` are bytes already read from the client;
+/// `user_timeout` is the TCP_USER_TIMEOUT of both sockets.
 ///
 /// After `Ok` both sides are disarmed. After a fault what was read before it has been written as
 /// far as a second allows, and dropping the ends resets both.
@@ -59,13 +60,14 @@ pub async fn relay(
     endpoint: &mut End,
     early: Vec<u8>,
     bytes: &ByteCounts,
+    user_timeout: Duration,
 ) -> Result<(), Broken> {
     bytes.add_from_client(early.len() as u64);
     let mut up = Flow::new(Side::Client, Side::Endpoint, early);
     let mut down = Flow::new(Side::Endpoint, Side::Client, Vec::new());
     let count_up = |n| bytes.add_from_client(n);
     let count_down = |n| bytes.add_to_client(n);
-    let mut watch = Watch::default();
+    let mut watch = Watch::new(user_timeout);
     let first = poll_fn(|cx| {
         // A fault is reported by the kernel once; afterwards the same socket reads like a clean
         // end. So nothing may be read any more once either direction has met one.
@@ -74,7 +76,9 @@ pub async fn relay(
         if up_done && down_done {
             return Poll::Ready(Ok::<(), Broken>(()));
         }
-        watch.poll(cx, up.is_deaf() || down.is_deaf(), client, endpoint)?;
+        let deaf = up.is_deaf() || down.is_deaf();
+        let relayed = bytes.from_client() + bytes.to_client();
+        watch.poll(cx, deaf, relayed, [client, endpoint])?;
         Poll::Pending
     })
     .await;

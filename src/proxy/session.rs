@@ -2,9 +2,10 @@
 //! access-log line, one set of metric increments.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::authorize::Denied;
+use super::authorize::{Allowed, Denied};
 use super::connect::Connected;
 use super::relay::{Broken, Side};
 use super::route::RouteError;
@@ -93,21 +94,24 @@ impl Session {
         self.protocol
     }
 
-    /// A rule denied the way to `route`.
-    pub fn denied(&mut self, route: &Arc<Route>, denied: &Denied) {
-        self.metrics.authorized(false, &denied.rule);
-        self.route = Some(Arc::clone(route));
-        self.rule = Some(Arc::clone(&denied.rule));
-    }
-
-    /// A rule allowed the way to `route`.
-    pub fn routed(&mut self, route: Arc<Route>, rule: Arc<str>) {
-        self.metrics.authorized(true, &rule);
+    /// `route` is where it wants to go. Registered before policy is asked: a policy that is swapped
+    /// in meanwhile either decides about this connection or finds it here.
+    pub fn routed(&mut self, route: Arc<Route>) {
         self.registration.targeted(route.target.clone());
+        fence(Ordering::SeqCst);
         self.registration.enter(Stage::Connect);
         self.routed = Some(Instant::now());
         self.route = Some(route);
-        self.rule = Some(rule);
+    }
+
+    /// Policy decided.
+    pub fn authorized(&mut self, verdict: &Result<Allowed, Denied>) {
+        let rule = match verdict {
+            Ok(allowed) => &allowed.rule,
+            Err(denied) => &denied.rule,
+        };
+        self.metrics.authorized(verdict.is_ok(), rule);
+        self.rule = Some(Arc::clone(rule));
     }
 
     /// An endpoint was reached.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -46,6 +46,16 @@ impl Stage {
     }
 }
 
+/// Why a connection is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CancelReason {
+    /// Policy changed and does not allow it any more.
+    Policy = 1,
+    /// The process is stopping.
+    Stopping = 2,
+}
+
 /// One live connection as others see it.
 #[derive(Debug)]
 pub struct Live {
@@ -65,7 +75,8 @@ pub struct Live {
     identity: OnceLock<Identity>,
     target: OnceLock<Target>,
     endpoint: OnceLock<SocketAddr>,
-    cancelled: AtomicBool,
+    /// A [`CancelReason`], or 0.
+    cancelled: AtomicU8,
     cancel: Notify,
 }
 
@@ -112,15 +123,19 @@ impl Live {
     }
 
     /// Asks the connection to end; it does so at its next await.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
+    pub fn cancel(&self, reason: CancelReason) {
+        self.cancelled.store(reason as u8, Ordering::Release);
         self.cancel.notify_one();
     }
 
     /// Completes when the connection is cancelled. Only the connection itself waits here.
-    pub async fn cancelled(&self) {
-        while !self.cancelled.load(Ordering::Acquire) {
-            self.cancel.notified().await;
+    pub async fn cancelled(&self) -> CancelReason {
+        loop {
+            match self.cancelled.load(Ordering::Acquire) {
+                0 => self.cancel.notified().await,
+                reason if reason == CancelReason::Policy as u8 => return CancelReason::Policy,
+                _ => return CancelReason::Stopping,
+            }
         }
     }
 }
@@ -151,7 +166,7 @@ impl Connections {
             identity: OnceLock::new(),
             target: OnceLock::new(),
             endpoint: OnceLock::new(),
-            cancelled: AtomicBool::new(false),
+            cancelled: AtomicU8::new(0),
             cancel: Notify::new(),
         });
         self.shard(live.id).insert(live.id, Arc::clone(&live));
@@ -179,14 +194,14 @@ impl Connections {
     }
 
     /// Cancels one; false when it is gone.
-    pub fn cancel(&self, id: u64) -> bool {
+    pub fn cancel(&self, id: u64, reason: CancelReason) -> bool {
         let live = self.shard(id).get(&id).cloned();
-        live.inspect(|live| live.cancel()).is_some()
+        live.inspect(|live| live.cancel(reason)).is_some()
     }
 
     /// Cancels all that `which` names and says how many.
-    pub fn cancel_where(&self, which: impl Fn(&Live) -> bool) -> usize {
-        self.list().iter().filter(|live| which(live)).map(|live| live.cancel()).count()
+    pub fn cancel_where(&self, reason: CancelReason, which: impl Fn(&Live) -> bool) -> usize {
+        self.list().iter().filter(|live| which(live)).map(|live| live.cancel(reason)).count()
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
@@ -234,10 +249,12 @@ mod tests {
             (all.register(address, address, 0), all.register(address, address, 1));
         let ids: Vec<_> = all.list().iter().map(|live| live.id).collect();
         assert_eq!(ids, [first.id, second.id]);
-        assert!(all.cancel(second.id) && !all.cancel(99));
-        second.cancelled().await;
-        assert_eq!(all.cancel_where(|live| live.worker == 0), 1);
-        first.cancelled().await;
+        let stopping = CancelReason::Stopping;
+        assert!(all.cancel(second.id, stopping) && !all.cancel(99, stopping));
+        assert_eq!(second.cancelled().await, stopping);
+        let policy = CancelReason::Policy;
+        assert_eq!(all.cancel_where(policy, |live| live.worker == 0), 1);
+        assert_eq!(first.cancelled().await, policy);
         drop((first, second));
         assert!(all.is_empty());
     }

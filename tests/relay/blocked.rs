@@ -174,18 +174,32 @@ fn a_reader_that_pauses_for_20_seconds_loses_nothing() {
 #[test]
 fn a_reader_that_pauses_longer_than_the_user_timeout_loses_nothing() {
     let mut parties = parties_with("[limits]\ntcp_user_timeout = \"2s\"");
-    let (mut client, mut backend) = parties.pair();
-    let bytes = pattern(24 << 20);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            backend.write_all(&bytes).expect("sent");
-            backend.shutdown(Shutdown::Write).expect("FIN");
+    // What fits into the gateway's buffers and what does not: in the first case it has nothing to
+    // do but wait.
+    for length in [8 << 20, 24 << 20] {
+        let (mut client, mut backend) = parties.pair();
+        let (mut other_client, mut other_backend) = parties.pair();
+        let bytes = pattern(length);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                backend.write_all(&bytes).expect("sent");
+                backend.shutdown(Shutdown::Write).expect("FIN");
+            });
+            scope.spawn(|| {
+                other_client.write_all(&bytes).expect("sent");
+                half_close(&mut other_client);
+            });
+            std::thread::sleep(Duration::from_secs(7));
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).expect("a clean end");
+            assert!(got == bytes);
+            got.clear();
+            other_backend.read_to_end(&mut got).expect("a clean end");
+            assert!(got == bytes);
         });
-        std::thread::sleep(Duration::from_secs(8));
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).expect("a clean end");
-        assert!(got == bytes);
-    });
-    half_close(&mut client);
-    parties.gateway.expect("closed");
+        half_close(&mut client);
+        drop(other_backend);
+        parties.gateway.expect("closed");
+        parties.gateway.expect("closed");
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use socket2::{Domain, Socket, Type};
 
@@ -32,7 +32,7 @@ pub fn handed_over() -> (SocketAddr, Receiver<TcpStream>) {
 pub fn handed_over_at(address: &str) -> (SocketAddr, Receiver<TcpStream>) {
     let listener = TcpListener::bind(address).expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let (send, receive) = channel();
+    let (send, receive) = sync_channel(1024);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let _ = stream.set_read_timeout(Some(PATIENCE));

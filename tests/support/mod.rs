@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(clippy::cast_possible_truncation, reason = "test code")]
 
 pub mod backend;
 pub mod certs;

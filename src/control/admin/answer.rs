@@ -128,7 +128,7 @@ fn decide(admin: &Admin, is_loopback: bool, page: Option<Page>, method: &Method)
     }
     match page {
         Page::Certs => Answer::json(views::certs(admin)),
-        Page::ConfigDump => Answer::json(admin.config_dump.to_string()),
+        Page::ConfigDump => Answer::json(views::configuration(admin)),
         Page::Connections => Answer::json(views::connections(admin)),
         Page::Live => Answer::text(StatusCode::OK, "live\n"),
         Page::Metrics => {

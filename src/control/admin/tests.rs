@@ -20,12 +20,7 @@ const PRIVATE: [&str; 5] = ["/metrics", "/config_dump", "/certs", "/routes", "/c
 const NAME: &str = "gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
 
 fn admin() -> Arc<Admin> {
-    Arc::new(Admin {
-        state: Arc::default(),
-        metrics: Metrics::new(),
-        config_dump: "{\"runtime\":{}}".into(),
-        clock: || 1500,
-    })
+    Arc::new(Admin { state: Arc::default(), metrics: Metrics::new(), clock: || 1500 })
 }
 
 fn request(method: Method, path: &str) -> Request<()> {
@@ -77,7 +72,7 @@ fn loopback_gets_everything_there_is() {
         }
         assert_eq!(get(&admin, peer, "/nothing").0, 404);
     }
-    assert_eq!(get(&admin, "::1", "/config_dump?x=y").1, "{\"runtime\":{}}");
+    assert_eq!(get(&admin, "::1", "/config_dump?x=y").1, "{\"generation\":0,\"configuration\":{}}");
     assert!(get(&admin, "::1", "/metrics").1.ends_with("# EOF\n"));
 }
 

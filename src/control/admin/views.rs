@@ -11,7 +11,7 @@ use super::Admin;
 use crate::model::identity::Identity;
 use crate::model::policy::{Network, Rule};
 use crate::model::route::{Endpoint, Route, SessionMode};
-use crate::state::CredentialsStatus;
+use crate::state::{Configuration, CredentialsStatus};
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in seconds since the epoch.
 const LAST_MOMENT: Duration = Duration::from_secs(253_402_300_799);
@@ -134,6 +134,13 @@ pub(super) fn certs(admin: &Admin) -> String {
             .collect(),
     };
     json(&view)
+}
+
+/// `/config_dump`: the generation, and the values under `configuration`.
+pub(super) fn configuration(admin: &Admin) -> String {
+    let configuration = admin.state.configuration.load();
+    let Configuration { generation, dump } = &**configuration;
+    format!("{{\"generation\":{generation},\"configuration\":{dump}}}")
 }
 
 /// `/policy`: the rules in order, in the words of the configuration.

@@ -4,6 +4,8 @@
 //! IPv4 and IPv6 are two questions: when only one is answered, the other kind's last good addresses
 //! stay.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Discovery;
 use crate::config::DnsSettings;
@@ -30,16 +34,22 @@ pub struct ResolverError(#[from] hickory_resolver::net::NetError);
 
 /// One resolver for each kind of address.
 #[derive(Clone)]
-pub struct Resolver {
+struct Resolver {
     v4: TokioResolver,
     v6: TokioResolver,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
 }
 
 /// A resolver as configured: the named servers, else the system's.
 ///
 /// # Errors
 /// When `/etc/resolv.conf` cannot be used.
-pub fn resolver(settings: &DnsSettings) -> Result<Resolver, ResolverError> {
+fn resolver(settings: &DnsSettings) -> Result<Resolver, ResolverError> {
     let v4 = resolver_of(settings, LookupIpStrategy::Ipv4Only)?;
     let v6 = resolver_of(settings, LookupIpStrategy::Ipv6Only)?;
     Ok(Resolver { v4, v6 })
@@ -69,8 +79,72 @@ fn resolver_of(
     Ok(builder.build()?)
 }
 
+/// Keeps one task for each name that a route needs.
+#[derive(Debug)]
+pub struct Followers {
+    settings: DnsSettings,
+    discovery: Arc<Discovery>,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    resolver: Option<Resolver>,
+    following: HashMap<Arc<str>, CancellationToken>,
+}
+
+impl Followers {
+    /// Follows nothing yet; tasks run on `tasks` until `stop`.
+    pub fn new(
+        settings: &DnsSettings,
+        discovery: &Arc<Discovery>,
+        metrics: &Arc<Metrics>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            discovery: Arc::clone(discovery),
+            metrics: Arc::clone(metrics),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            resolver: None,
+            following: HashMap::new(),
+        }
+    }
+
+    /// Makes sure that `names` can be followed: there is a resolver, if one is needed.
+    ///
+    /// # Errors
+    /// [`ResolverError`].
+    pub fn prepare(&mut self, names: &BTreeSet<Arc<str>>) -> Result<(), ResolverError> {
+        if self.resolver.is_none() && !names.is_empty() {
+            self.resolver = Some(resolver(&self.settings)?);
+        }
+        Ok(())
+    }
+
+    /// Follows exactly `names`, after [`Followers::prepare`]; names that stay are not asked anew.
+    pub fn replace(&mut self, names: &BTreeSet<Arc<str>>) {
+        self.following.retain(|name, stop| {
+            let stays = names.contains(name);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        let Some(resolver) = &self.resolver else { return };
+        for name in names {
+            let Entry::Vacant(vacant) = self.following.entry(Arc::clone(name)) else { continue };
+            let stop = vacant.insert(self.stop.child_token()).clone();
+            let (discovery, metrics) = (Arc::clone(&self.discovery), Arc::clone(&self.metrics));
+            let (name, resolver) = (Arc::clone(name), resolver.clone());
+            let follow = follow(name, resolver, self.settings.clone(), discovery, metrics);
+            self.tasks.spawn(stop.run_until_cancelled_owned(follow));
+        }
+    }
+}
+
 /// Resolves `name` again and again until it is dropped.
-pub async fn follow(
+async fn follow(
     name: Arc<str>,
     resolver: Resolver,
     settings: DnsSettings,

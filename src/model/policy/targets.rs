@@ -114,25 +114,27 @@ fn name(target: &Target) -> &str {
     }
 }
 
+/// What there is for each fixed port, and for any (`None`).
+type ByPort<T> = HashMap<Option<Port>, T>;
+
 /// Rules by target: one look-up for every shape that occurs, of which there are few.
 #[derive(Debug)]
 pub(super) struct Index {
     any: Table<()>,
-    by_shape: Vec<(Shape, HashMap<Option<Port>, Table<Box<str>>>)>,
+    by_shape: Vec<(Shape, ByPort<Table<Box<str>>>)>,
 }
 
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
         let open = numbered(rules).filter(|(_, rule)| rule.targets.is_empty());
-        let mut grouped: HashMap<Shape, HashMap<Option<Port>, Vec<(Box<str>, u32)>>> =
-            HashMap::new();
+        let mut grouped = HashMap::<Shape, ByPort<Vec<(Box<str>, u32)>>>::new();
         for (number, rule) in numbered(rules) {
             for pattern in &rule.targets {
                 let ports = grouped.entry(pattern.shape.clone()).or_default();
                 ports.entry(pattern.port).or_default().push((pattern.fixed.clone(), number));
             }
         }
-        let compile = |ports: HashMap<Option<Port>, Vec<(Box<str>, u32)>>| {
+        let compile = |ports: ByPort<Vec<(Box<str>, u32)>>| {
             let tables = ports.into_iter();
             tables.map(|(port, pairs)| (port, Table::new(pairs.into_iter(), rules.len()))).collect()
         };

@@ -1,0 +1,156 @@
+//! Reloading the configuration: all of it or nothing.
+//!
+//! The sources are read again, checked as at start, and compared with what is in force. One bad
+//! key, an unusable certificate, or a changed key that needs a restart refuses the whole, and the
+//! generation stays. Live connections that a new policy does not allow are cut, exactly those.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::config::Settings;
+use crate::config::load::{Loaded, Sources, load};
+use crate::config::print::json;
+use crate::config::problem::Problems;
+use crate::control::credentials::{self, LoadError, Source};
+use crate::control::discovery::dns::{Followers, ResolverError};
+use crate::control::discovery::{Discovery, dns_names};
+use crate::model::policy::{Action, Policy};
+use crate::observe::logs::{Filter, LogError};
+use crate::observe::metrics::Metrics;
+use crate::proxy::inbound::{Gateway, Rules};
+use crate::state::connections::{CancelReason, Live};
+use crate::state::{Configuration, State};
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// Certificates that it names are unusable.
+    #[error("{0}")]
+    Credentials(#[from] LoadError),
+    /// The log filter cannot be changed.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// It is wrong.
+    #[error("{0}")]
+    Problems(#[from] Problems),
+    /// DNS names need a resolver that there is not.
+    #[error("{0}")]
+    Resolver(#[from] ResolverError),
+    /// Keys changed that are read at start only.
+    #[error("{0} changed, which takes a restart")]
+    Restart(String),
+}
+
+/// Everything that a reload reads and changes.
+pub(super) struct Reloader {
+    pub(super) sources: Sources,
+    pub(super) settings: Settings,
+    pub(super) filter: Filter,
+    pub(super) state: Arc<State>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) own_listeners: Vec<SocketAddr>,
+    pub(super) discovery: Arc<Discovery>,
+    pub(super) followers: Followers,
+    pub(super) source: Arc<ArcSwap<Source>>,
+    pub(super) look: Arc<Notify>,
+}
+
+impl Reloader {
+    /// Reads the configuration again and puts it in force, or says why not. Credential files are
+    /// looked at in any case.
+    pub(super) fn reload(&mut self) {
+        let result = self.prepare();
+        self.metrics.reloaded(result.is_ok());
+        match result {
+            Ok(loaded) => self.commit(loaded),
+            Err(refused) => {
+                let generation = self.state.configuration.load().generation;
+                tracing::error!(
+                    generation,
+                    "configuration refused, generation {generation} stays in force: {refused}"
+                );
+            }
+        }
+        self.look.notify_one();
+    }
+
+    /// Everything that can fail, before anything changes.
+    fn prepare(&mut self) -> Result<Loaded, Refused> {
+        let loaded = load(&self.sources)?;
+        let new = &loaded.settings;
+        let changed = needs_restart(&self.settings, new);
+        if !changed.is_empty() {
+            return Err(Refused::Restart(changed.join(", ")));
+        }
+        if (&new.identity, &new.routes) != (&self.settings.identity, &self.settings.routes) {
+            credentials::load(&Source::new(&new.identity, &new.routes))?;
+        }
+        self.followers.prepare(&dns_names(&new.routes))?;
+        if new.log != self.settings.log {
+            self.filter.change(&new.log.level, new.log.access)?;
+        }
+        Ok(loaded)
+    }
+
+    /// Cannot fail.
+    fn commit(&mut self, loaded: Loaded) {
+        let new = &loaded.settings;
+        self.gateway.rules.store(Arc::new(Rules::new(new, self.own_listeners.clone())));
+        self.discovery.replace(&new.routes);
+        self.followers.replace(&dns_names(&new.routes));
+        self.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
+        let cut = self.enforce(Policy::new(new.policy.clone()));
+        let generation = publish(&self.state, &self.metrics, &loaded);
+        tracing::info!(
+            generation,
+            routes = new.routes.len(),
+            rules = new.policy.len(),
+            cut,
+            "configuration reloaded"
+        );
+        self.settings = loaded.settings;
+    }
+
+    /// Puts a policy in force and cuts the connections that it does not allow.
+    fn enforce(&self, policy: Policy) -> usize {
+        let policy = Arc::new(policy);
+        self.state.policy.store(Arc::clone(&policy));
+        // The other half is in `Session::routed`: a connection registers its target and then asks
+        // the policy; here the policy is swapped and then the targets are looked at.
+        fence(Ordering::SeqCst);
+        let denied = |live: &Live| match (live.identity(), live.target()) {
+            (Some(identity), Some(target)) => {
+                policy.decide(identity, live.peer.ip(), target).action == Action::Deny
+            }
+            _ => false,
+        };
+        self.state.connections.cancel_where(CancelReason::Policy, denied)
+    }
+}
+
+/// Puts the next generation of the configuration where `/config_dump` and metrics show it.
+pub(super) fn publish(state: &State, metrics: &Metrics, loaded: &Loaded) -> u64 {
+    let generation = state.configuration.load().generation + 1;
+    let dump = json(&loaded.tree).to_string().into();
+    state.configuration.store(Arc::new(Configuration { generation, dump }));
+    metrics.generation(generation);
+    generation
+}
+
+/// The changed keys that are read at start only.
+fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let changes = [
+        ("runtime", old.runtime != new.runtime),
+        ("gateway.enabled", old.gateway.enabled != new.gateway.enabled),
+        ("gateway.listen", old.gateway.listen != new.gateway.listen),
+        ("admin", old.admin != new.admin),
+        ("dns", old.dns != new.dns),
+        ("log.format", old.log.format != new.log.format),
+    ];
+    changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}

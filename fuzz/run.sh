@@ -9,6 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
 
+# Where the config target has its file.
+FUZZ_DIRECTORY=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)/linkerd-gateway-fuzz.XXXXXX")
+export FUZZ_DIRECTORY
+trap 'rm -rf "$FUZZ_DIRECTORY"' EXIT
+
 # The sanitizer needs unstable flags of the compiler; this lets the stable one take them.
 export RUSTC_BOOTSTRAP=1
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked

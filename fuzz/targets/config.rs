@@ -23,18 +23,18 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Through a file in memory: `load` is the only way that the program has.
+/// Through a file, in memory where run.sh is used: `load` is the only way that the program has.
 fn load_bytes(bytes: &[u8]) -> Result<Loaded, Problems> {
     thread_local! {
         static FILE: PathBuf = {
-            let name = format!("linkerd-gateway-fuzz-{}", std::process::id());
-            let directory = PathBuf::from("/dev/shm").join(name);
-            std::fs::create_dir_all(&directory).expect("/dev/shm is writable");
+            let parent = std::env::var_os("FUZZ_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
+            let directory = parent.join(format!("fuzz-config-{}", std::process::id()));
+            std::fs::create_dir_all(&directory).expect("a writable directory");
             directory.join("gateway.toml")
         };
     }
     FILE.with(|file| {
-        std::fs::write(file, bytes).expect("/dev/shm has room");
+        std::fs::write(file, bytes).expect("room");
         load(&Sources { file: Some(file.clone()), ..Sources::default() })
     })
 }

@@ -93,10 +93,10 @@ impl World {
         let (client, accepted) =
             tokio::join!(TcpStream::connect(self.address), self.listener.accept());
         let (client, (server, _)) = (client.expect("connected"), accepted.expect("accepted"));
-        let prepared = linkerd_gateway::net::socket::prepare(&client, &Options {
-            keepalive: Duration::from_secs(10),
-            user_timeout: Duration::from_secs(30),
-        });
+        let prepared = linkerd_gateway::net::socket::prepare(
+            &client,
+            &Options { keepalive: Duration::from_secs(10), user_timeout: Duration::from_secs(30) },
+        );
         prepared.expect("a live socket");
         (client, server)
     }

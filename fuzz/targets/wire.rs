@@ -106,7 +106,7 @@ impl World {
         let peer = client.local_addr().expect("connected");
         let registration = self.gateway.state.connections.register(peer, self.address, 0);
         let metrics = Arc::clone(&self.gateway.metrics);
-        let session = Session::new(registration, metrics);
+        let mut session = Session::new(registration, metrics);
         let begun = Instant::now();
         let speak = async {
             // The gateway may have refused and closed before it has read everything.
@@ -115,7 +115,7 @@ impl World {
             let _ = client.read_to_end(&mut Vec::new()).await;
             drop(client);
         };
-        tokio::join!(serve(&self.gateway, server, session), speak);
+        tokio::join!(serve(&self.gateway, server, &mut session), speak);
         assert!(begun.elapsed() < DEADLINE, "the gateway waited for a client that had ended");
         assert!(self.gateway.state.connections.is_empty());
         let count = self.count.get() + 1;

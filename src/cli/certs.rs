@@ -17,7 +17,6 @@ use crate::model::identity::Identity;
 pub mod authority;
 pub mod files;
 pub mod names;
-pub mod pem;
 
 /// Default validity of an anchor.
 pub const ANCHOR_DAYS: u32 = 3650;

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::files::NewFile;
 use super::names::LeafNames;
-use super::pem;
+use crate::tls::pem;
 
 /// The anchor's certificate in the authority's directory.
 pub const ANCHOR: &str = "ca.crt";
@@ -180,9 +180,9 @@ impl Signed {
     }
 
     fn parse(pem: String) -> anyhow::Result<Self> {
-        let certificates = pem::certificates(pem.as_bytes())?;
-        ensure!(certificates.len() == 1, "it has {} certificates, not one", certificates.len());
-        let der = certificates.into_iter().next().context("it has no certificate")?;
+        let certificates = pem::certificates(pem.as_bytes()).context("not one certificate")?;
+        let [der] = <[_; 1]>::try_from(certificates)
+            .map_err(|found| anyhow!("it has {} certificates, not one", found.len()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&der)?;
         let not_after = u64::try_from(parsed.validity().not_after.timestamp())?;
         Ok(Self { pem, der, not_after })

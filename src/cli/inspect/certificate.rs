@@ -11,9 +11,9 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::*;
 
 use super::Explained;
-use crate::cli::certs::pem;
 use crate::cli::output::{escape, hex};
 use crate::model::certificate;
+use crate::tls::pem;
 
 mod text;
 
@@ -44,11 +44,7 @@ pub(super) fn explain(input: &[u8]) -> Explained {
 fn split(input: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     const MARK: &[u8] = b"-----BEGIN ";
     if input.windows(MARK.len()).any(|window| window == MARK) {
-        let certificates = pem::certificates(input).map_err(|e| escape(&format!("{e:#}")))?;
-        return match certificates.is_empty() {
-            true => Err("the PEM has no certificate".into()),
-            false => Ok(certificates),
-        };
+        return pem::certificates(input).map_err(|error| format!("the input {error}"));
     }
     let mut certificates = Vec::new();
     let mut rest = input;

@@ -60,6 +60,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The task that loads credentials is gone.
+    #[error("the credentials task ended before there were any; its panic is in the log")]
+    Credentials,
     /// The system gives no thread, reactor or signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -148,7 +151,8 @@ impl App {
                     Request::Stop => break,
                 },
                 () = changes.next() => reloader.reload(),
-                Ok(()) = &mut loaded, if ready.is_some() => {
+                result = &mut loaded, if ready.is_some() => {
+                    result.map_err(|_| StartError::Credentials)?;
                     gates.credentials.open();
                     acceptors = self.start_acceptors(&reloader.gateway, &workers, &stop)?;
                     gates.listeners.open();

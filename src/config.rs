@@ -115,6 +115,10 @@ pub struct LimitSettings {
     pub keepalive: Duration,
     /// TCP_USER_TIMEOUT on both sides: how long sent data may stay unacknowledged.
     pub tcp_user_timeout: Duration,
+    /// How long a half-closed connection may be without a byte.
+    pub half_closed_timeout: Duration,
+    /// How long an open connection may be without a byte; `None` for ever.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// The form of log lines.

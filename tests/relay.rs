@@ -16,6 +16,8 @@ mod cost;
 mod fixture;
 #[path = "relay/half_close.rs"]
 mod half_close;
+#[path = "relay/idle.rs"]
+mod idle;
 #[path = "relay/onward.rs"]
 mod onward;
 #[path = "relay/reset.rs"]

@@ -25,6 +25,7 @@ use linkerd_gateway::proxy::connect::Connector;
 use linkerd_gateway::proxy::end::End;
 use linkerd_gateway::proxy::header;
 use linkerd_gateway::proxy::inbound::{Gateway, Rules, serve};
+use linkerd_gateway::proxy::relay::Timeouts;
 use linkerd_gateway::proxy::route::LocalPorts;
 use linkerd_gateway::proxy::session::Session;
 use linkerd_gateway::state::State;
@@ -79,6 +80,7 @@ impl World {
                 options,
                 own_listeners: vec![address],
             },
+            timeouts: Timeouts { user: DEADLINE, half_closed: DEADLINE, idle: None },
         };
         let gateway = Gateway::new(state, Metrics::new(), rules);
         Self { runtime, listener, address, gateway }

@@ -113,6 +113,8 @@ fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
     let connect_timeout = timeout("connect_timeout");
     let connect_total_timeout = timeout("connect_total_timeout");
     let tcp_user_timeout = timeout("tcp_user_timeout");
+    let half_closed_timeout = timeout("half_closed_timeout");
+    let idle_timeout = at.optional("idle_timeout", |at| duration(at, SHORTEST..=LONGEST));
     let keepalive = at.required("keepalive", "a duration", |at| {
         // The kernel counts in whole seconds and refuses 0.
         duration(at, SECOND..=MOST_KEEPALIVE)
@@ -129,6 +131,8 @@ fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
         connect_total_timeout: connect_total_timeout?,
         keepalive: keepalive?,
         tcp_user_timeout: tcp_user_timeout?,
+        half_closed_timeout: half_closed_timeout?,
+        idle_timeout: idle_timeout?,
     })
 }
 

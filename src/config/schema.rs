@@ -132,6 +132,8 @@ const LIMITS: &[Key] = &[
     Key::new("connect_total_timeout", Kind::Text(Some("3s"))),
     Key::new("keepalive", Kind::Text(Some("10s"))),
     Key::new("tcp_user_timeout", Kind::Text(Some("30s"))),
+    Key::new("half_closed_timeout", Kind::Text(Some("5m"))),
+    Key::new("idle_timeout", Kind::Text(None)),
 ];
 
 const LOG: &[Key] = &[

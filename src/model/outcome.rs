@@ -126,6 +126,8 @@ outcomes! {
     EndpointTlsError = "endpoint_tls_error", Warn, "the endpoint broke the TLS protocol; the detail names the rule";
     /// The endpoint stopped acknowledging.
     EndpointUnreachable = "endpoint_unreachable", Info, "the endpoint did not acknowledge data or keepalives in time";
+    /// Nothing was relayed for too long.
+    IdleTimeout = "idle_timeout", Info, "";
     /// A changed policy does not allow it any more.
     NoLongerAllowed = "no_longer_allowed", Warn,
         "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";

@@ -147,6 +147,7 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
+    use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
     use crate::state::readiness::Readiness;
@@ -165,6 +166,7 @@ mod tests {
                 options: Options { keepalive: second, user_timeout: second },
                 own_listeners: Vec::new(),
             },
+            timeouts: Timeouts { user: second, half_closed: second, idle: None },
         };
         let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
         let workers = Arc::new(Workers::start(1, &Readiness::default()).expect("a thread"));

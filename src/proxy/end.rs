@@ -24,6 +24,8 @@ pub enum End {
 /// What went wrong with an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing came for too long.
+    Idle,
     /// It reset the connection, or has closed what we write to.
     Reset,
     /// TLS ended without close_notify.
@@ -50,7 +52,7 @@ impl Fault {
     pub fn errno(self) -> &'static str {
         match self {
             Self::Reset => "ECONNRESET",
-            Self::Unreachable => "ETIMEDOUT",
+            Self::Idle | Self::Unreachable => "ETIMEDOUT",
             Self::Truncated | Self::Tls => "EPROTO",
         }
     }

@@ -12,7 +12,7 @@ use super::authorize::authorize;
 use super::connect::{Connected, Connector};
 use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
-use super::relay::relay;
+use super::relay::{Timeouts, relay};
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
 use crate::config::Settings;
@@ -54,6 +54,8 @@ pub struct Rules {
     pub local_ports: LocalPorts,
     /// How endpoints are connected.
     pub connector: Connector,
+    /// How long the relay waits.
+    pub timeouts: Timeouts,
 }
 
 impl Rules {
@@ -64,6 +66,11 @@ impl Rules {
             handshake_timeout: settings.limits.handshake_timeout,
             local_ports: LocalPorts::new(&settings.gateway),
             connector: Connector::new(&settings.limits, own_listeners),
+            timeouts: Timeouts {
+                user: settings.limits.tcp_user_timeout,
+                half_closed: settings.limits.half_closed_timeout,
+                idle: settings.limits.idle_timeout,
+            },
         }
     }
 }
@@ -115,13 +122,13 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Err(error) => return explained(session, &error, error.outcome()),
     };
     session.connected(&connected);
-    let user_timeout = rules.connector.options.user_timeout;
+    let timeouts = rules.timeouts;
     // A live connection keeps neither the credentials nor the route table of its start alive.
     drop((credentials, route, rules));
     let mut client = established.end;
     let early = received.map_or(established.early_bytes, Received::into_rest);
     let bytes = Arc::clone(&session.registration.bytes);
-    let relayed = relay(&mut client, &mut connected.end, early, &bytes, user_timeout).await;
+    let relayed = relay(&mut client, &mut connected.end, early, &bytes, timeouts).await;
     session.relayed(relayed)
 }
 

@@ -16,7 +16,7 @@ use crate::net::socket;
 
 mod watch;
 
-use watch::Watch;
+use watch::{Waiting, Watch};
 
 /// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.
 const SCRATCH: usize = 64 * 1024;
@@ -47,8 +47,18 @@ pub struct Broken {
     pub fault: Fault,
 }
 
-/// Relays until both sides have ended. `early` are bytes already read from the client;
-/// `user_timeout` is the TCP_USER_TIMEOUT of both sockets.
+/// How long a relay waits for what may never come.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// The TCP_USER_TIMEOUT of both sockets.
+    pub user: Duration,
+    /// Without a byte after one side has ended.
+    pub half_closed: Duration,
+    /// Without a byte while both sides are open; `None` waits for ever.
+    pub idle: Option<Duration>,
+}
+
+/// Relays until both sides have ended. `early` are bytes already read from the client.
 ///
 /// After `Ok` both sides are disarmed. After a fault what was read before it has been written as
 /// far as a second allows, and dropping the ends resets both.
@@ -60,14 +70,14 @@ pub async fn relay(
     endpoint: &mut End,
     early: Vec<u8>,
     bytes: &ByteCounts,
-    user_timeout: Duration,
+    timeouts: Timeouts,
 ) -> Result<(), Broken> {
     bytes.add_from_client(early.len() as u64);
     let mut up = Flow::new(Side::Client, Side::Endpoint, early);
     let mut down = Flow::new(Side::Endpoint, Side::Client, Vec::new());
     let count_up = |n| bytes.add_from_client(n);
     let count_down = |n| bytes.add_to_client(n);
-    let mut watch = Watch::new(user_timeout);
+    let mut watch = Watch::new(timeouts);
     let first = poll_fn(|cx| {
         // A fault is reported by the kernel once; afterwards the same socket reads like a clean
         // end. So nothing may be read any more once either direction has met one.
@@ -76,9 +86,12 @@ pub async fn relay(
         if up_done && down_done {
             return Poll::Ready(Ok::<(), Broken>(()));
         }
-        let deaf = up.is_deaf() || down.is_deaf();
-        let relayed = bytes.from_client() + bytes.to_client();
-        watch.poll(cx, deaf, relayed, [client, endpoint])?;
+        let waiting = Waiting {
+            is_deaf: up.is_deaf() || down.is_deaf(),
+            ended: if up_done { Some(Side::Client) } else { down_done.then_some(Side::Endpoint) },
+            relayed: bytes.from_client() + bytes.to_client(),
+        };
+        watch.poll(cx, waiting, [client, endpoint])?;
         Poll::Pending
     })
     .await;
@@ -245,6 +258,7 @@ impl Broken {
     /// How the connection ends with this.
     pub fn outcome(self) -> Outcome {
         match (self.side, self.fault) {
+            (_, Fault::Idle) => Outcome::IdleTimeout,
             (Side::Client, Fault::Reset) => Outcome::ClientReset,
             (Side::Client, Fault::Truncated) => Outcome::ClientTruncated,
             (Side::Client, Fault::Tls) => Outcome::ClientTlsError,

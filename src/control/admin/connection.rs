@@ -141,6 +141,8 @@ fn builder(tracker: TaskTracker) -> auto::Builder<Tracked> {
     builder
         .http1()
         .timer(TokioTimer::new())
+        // `printf ... | nc` ends its direction before it reads.
+        .half_close(true)
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);

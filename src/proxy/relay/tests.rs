@@ -11,7 +11,9 @@ async fn the_future_of_a_relay_is_small() {
     let end = || async { End::Tcp(TcpStream::connect(address).await.expect("connected")) };
     let (mut client, mut endpoint) = (end().await, end().await);
     let bytes = ByteCounts::default();
-    let size = size_of_val(&relay(&mut client, &mut endpoint, Vec::new(), &bytes, Duration::ZERO));
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { user: second, half_closed: second, idle: None };
+    let size = size_of_val(&relay(&mut client, &mut endpoint, Vec::new(), &bytes, timeouts));
     eprintln!("{size} bytes per relay");
     assert!(size <= 768, "{size}");
 }

@@ -7,6 +7,9 @@
 //! *A peer that takes a break.* Since Linux 5.11 TCP_USER_TIMEOUT also cuts a peer that keeps its
 //! window closed for that long, although it acknowledges every probe. The timeout is lifted while
 //! that lasts, so that a paused reader loses nothing and a vanished one is still given up.
+//!
+//! *A connection that nobody uses.* One that is half closed ends after a while without a byte, one
+//! that is open only when that is configured.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,10 +17,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Broken, Side};
+use super::{Broken, Side, Timeouts};
 use crate::net::diag::Diagnosis;
 use crate::net::socket;
-use crate::proxy::end::End;
+use crate::proxy::end::{End, Fault};
 
 /// How often it looks at most.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,35 +31,47 @@ thread_local! {
     static DIAGNOSIS: Option<Diagnosis> = Diagnosis::new();
 }
 
+/// What a relay is doing when it is about to wait.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    /// Some source is not read.
+    pub(super) is_deaf: bool,
+    /// The side whose direction is done; the other one is waited for.
+    pub(super) ended: Option<Side>,
+    /// Bytes so far.
+    pub(super) relayed: u64,
+}
+
 /// Part of one connection's relay.
 pub(super) struct Watch {
-    user_timeout: Duration,
+    timeouts: Timeouts,
     /// Boxed and made when needed: an idle connection has none.
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that had been relayed when it last looked.
     seen: u64,
+    /// Since when nothing has been relayed, as far as it has looked.
+    quiet_since: Option<Instant>,
     /// The sides whose user timeout is lifted: client, endpoint.
     lifted: [bool; 2],
 }
 
 impl Watch {
-    pub(super) fn new(user_timeout: Duration) -> Self {
-        Self { user_timeout, timer: None, seen: 0, lifted: [false; 2] }
+    pub(super) fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, timer: None, seen: 0, quiet_since: None, lifted: [false; 2] }
     }
 
-    /// To be called whenever the relay is about to wait. `deaf` says that some source is not read,
-    /// `relayed` how many bytes there were so far.
+    /// To be called whenever the relay is about to wait.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        deaf: bool,
-        relayed: u64,
+        waiting: Waiting,
         ends: [&End; 2],
     ) -> Result<(), Broken> {
-        if self.timer.is_none() && !deaf && relayed == self.seen {
+        let is_timed = waiting.is_deaf || self.timeouts.idle.is_some();
+        if self.timer.is_none() && !is_timed && waiting.relayed == self.seen {
             return Ok(());
         }
-        let interval = LONGEST_INTERVAL.min(self.user_timeout / LOOKS_PER_TIMEOUT);
+        let interval = self.interval();
         // It stays while bytes flow: making one for every few reads would cost more than looking.
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(interval)));
         if timer.as_mut().poll(cx) == Poll::Pending {
@@ -66,10 +81,38 @@ impl Watch {
         // Registers the wake-up; the interval has only begun.
         let _ = timer.as_mut().poll(cx);
         let is_waited_for = self.look(ends)?;
-        if !deaf && !is_waited_for && relayed == self.seen {
+        self.check_quiet(waiting)?;
+        if !is_timed && !is_waited_for && waiting.relayed == self.seen {
             self.timer = None;
         }
-        self.seen = relayed;
+        self.seen = waiting.relayed;
+        Ok(())
+    }
+
+    /// Short enough to keep each timeout to within a quarter.
+    fn interval(&self) -> Duration {
+        let Timeouts { user, half_closed, idle } = self.timeouts;
+        let shortest = user.min(half_closed).min(idle.unwrap_or(half_closed));
+        LONGEST_INTERVAL.min(shortest / LOOKS_PER_TIMEOUT)
+    }
+
+    fn check_quiet(&mut self, waiting: Waiting) -> Result<(), Broken> {
+        let limit = match waiting.ended {
+            Some(_) => Some(self.timeouts.half_closed),
+            None => self.timeouts.idle,
+        };
+        if limit.is_none() || waiting.relayed != self.seen {
+            self.quiet_since = None;
+            return Ok(());
+        }
+        let since = *self.quiet_since.get_or_insert_with(Instant::now);
+        let silent = match waiting.ended {
+            Some(Side::Client) => Side::Endpoint,
+            _ => Side::Client,
+        };
+        if limit.is_some_and(|limit| since.elapsed() >= limit) {
+            return Err(Broken { side: silent, fault: Fault::Idle });
+        }
         Ok(())
     }
 
@@ -85,7 +128,7 @@ impl Watch {
             is_waited_for |= sending.unacknowledged > 0;
             if sending.is_paused != *lifted {
                 *lifted = sending.is_paused;
-                let timeout = Some(self.user_timeout).filter(|_| !sending.is_paused);
+                let timeout = Some(self.timeouts.user).filter(|_| !sending.is_paused);
                 socket::set_user_timeout(end.tcp(), timeout);
             }
         }

@@ -31,11 +31,15 @@ test: ## Run every test
 .PHONY: test-long
 test-long: ## Run the tests that take minutes
 	tests/setup.sh
-	$(CARGO) test --release -- --ignored --test-threads 1
+	$(CARGO) test -- --ignored --test-threads 1 --nocapture
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each (60)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
+
+.PHONY: fuzz-check
+fuzz-check: ## Check that the fuzz targets compile
+	$(CARGO) clippy --manifest-path fuzz/Cargo.toml -- -D warnings
 
 .PHONY: fmt
 fmt: ## Check the formatting
@@ -54,4 +58,4 @@ deny: ## Check licences, sources, duplicates and advisories of dependencies
 	config/deny.sh
 
 .PHONY: check
-check: fmt lint doc deny test ## Every gate
+check: fmt lint doc deny fuzz-check test ## Every gate

@@ -7,9 +7,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
-cargo deny --all-features check --config config/deny.toml bans licenses sources
-if cargo deny fetch --config config/deny.toml db >/dev/null 2>&1; then
-    cargo deny --all-features check --config config/deny.toml advisories
+deny() {
+    cargo deny --all-features --config config/deny.toml "$@"
+}
+
+deny check bans licenses sources
+if deny fetch db >/dev/null 2>&1; then
+    deny check advisories
 else
     echo "deny.sh: SKIPPED advisories: the advisory database cannot be fetched from here" >&2
     [ "${REQUIRE_ALL:-0}" != 1 ] || exit 1

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::GatewaySettings;
 use crate::config::load::{Loaded, Sources};
 use crate::control::admin::Admin;
 use crate::control::credentials::{self, Source};
@@ -42,8 +43,6 @@ use changes::Changes;
 use reload::Reloader;
 use signals::{Request, Signals};
 
-/// How long open connections may go on after TERM. Kubernetes kills after 30 s.
-const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How long cancelled connections may take to write their last log line.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -135,13 +134,13 @@ impl App {
     async fn control(mut self, ready: impl FnOnce()) -> Result<Ended, StartError> {
         let mut signals = Signals::new()?;
         let tasks = TaskTracker::new();
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let gates = Gates::new(&self.state);
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Arc::new(Workers::start(workers, &self.state.readiness)?);
-        let (mut reloader, mut loaded) = self.start_control(&tasks, &stop)?;
+        let (mut reloader, mut loaded) = self.start_control(&tasks, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
-        let admin = self.start_admin(&stop)?;
+        let admin = self.start_admin(&stop.everything)?;
 
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
@@ -154,26 +153,50 @@ impl App {
                 result = &mut loaded, if ready.is_some() => {
                     result.map_err(|_| StartError::Credentials)?;
                     gates.credentials.open();
-                    acceptors = self.start_acceptors(&reloader.gateway, &workers, &stop)?;
+                    acceptors =
+                        self.start_acceptors(&reloader.gateway, &workers, &stop.accepting)?;
                     gates.listeners.open();
                     ready.take().into_iter().for_each(|ready| ready());
                 }
             }
         }
+        let gateway = &reloader.settings.gateway;
+        let forced = !acceptors.is_empty() && self.linger(gateway, &mut signals).await;
         tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");
         gates.listeners.close();
-        stop.cancel();
+        stop.accepting.cancel();
         for acceptor in acceptors {
             // An acceptor's panic has been reported by the panic hook already.
             let _ = acceptor.join();
         }
-        let ended = finish(&self.state, &workers, &mut signals).await;
+        let deadline = gateway.drain_deadline;
+        let ended = match forced {
+            true => Ended::Forced,
+            false => finish(&self.state, &workers, deadline, &mut signals).await,
+        };
+        stop.everything.cancel();
         tasks.close();
         let _ = admin.join();
         if let Some(workers) = Arc::into_inner(workers) {
             workers.stop();
         }
         Ok(ended)
+    }
+
+    /// The lame duck: `/ready` says no, connections are still accepted, so that whoever balances
+    /// over replicas has time to notice. True when a second signal cuts it short.
+    async fn linger(&self, gateway: &GatewaySettings, signals: &mut Signals) -> bool {
+        self.state.draining.cancel();
+        let lame_duck = gateway.lame_duck;
+        tracing::info!(
+            connections = self.state.connections.len(),
+            ?lame_duck,
+            "draining: not ready, connections are still accepted"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(lame_duck) => false,
+            () = signals.stop() => true,
+        }
     }
 
     /// Opens the data path's listeners, one thread each.
@@ -268,9 +291,14 @@ impl App {
 }
 
 /// Waits for connections to end, then cancels the rest.
-async fn finish(state: &State, workers: &Workers, signals: &mut Signals) -> Ended {
+async fn finish(
+    state: &State,
+    workers: &Workers,
+    deadline: Duration,
+    signals: &mut Signals,
+) -> Ended {
     tokio::select! {
-        _ = timeout(STOP_DEADLINE, workers.finished()) => {}
+        _ = timeout(deadline, workers.finished()) => {}
         () = signals.stop() => return Ended::Forced,
     }
     let cancelled = state.connections.cancel_where(CancelReason::Stopping, |_| true);
@@ -299,6 +327,13 @@ fn reason(error: &io::Error) -> String {
         _ => return error.to_string(),
     };
     format!("{cause} ({error})")
+}
+
+/// What ends in which order: the admin API and the control tasks outlive the acceptors.
+#[derive(Default)]
+struct Stop {
+    accepting: CancellationToken,
+    everything: CancellationToken,
 }
 
 /// The readiness gates that this file opens.

@@ -67,6 +67,10 @@ pub struct GatewaySettings {
     pub local_ports: Vec<Port>,
     /// Where local ports are; `None` is the connection's own local address.
     pub local_address: Option<IpAddr>,
+    /// After TERM, how long connections are still accepted while `/ready` says no.
+    pub lame_duck: Duration,
+    /// After that, how long open connections may go on.
+    pub drain_deadline: Duration,
 }
 
 /// `[admin]`: the admin API.

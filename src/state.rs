@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::policy::Policy;
 use crate::model::route::RouteTable;
@@ -34,6 +35,9 @@ pub struct State {
     pub connections: Arc<Connections>,
     /// What `/ready` reads.
     pub readiness: Readiness,
+    /// Cancelled when the process begins to stop: `/ready` says no from then on, and kept
+    /// connections to the admin port end, while the data path still accepts.
+    pub draining: CancellationToken,
 }
 
 /// The configuration in force, for `/config_dump`.

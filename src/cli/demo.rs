@@ -120,6 +120,7 @@ fn configuration(args: &DemoArgs, services: &Services) -> String {
         r#"# Written by `linkerd-gateway demo` at every start; config/gateway.toml explains every key.
 [gateway]
 listen = ["[::]:{port}"]
+lame_duck = "0s"   # Ctrl-C should not wait for load balancers
 
 [admin]
 listen = "[::]:{admin_port}"

@@ -94,12 +94,16 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
     let local_address = at.optional("local_address", |at| {
         at.parsed("an IP address like \"127.0.0.1\"", |text| text.parse().ok())
     });
+    let wait = |name| at.required(name, "a duration", |at| duration(at, Duration::ZERO..=LONGEST));
+    let (lame_duck, drain_deadline) = (wait("lame_duck"), wait("drain_deadline"));
     Some(GatewaySettings {
         enabled: enabled?,
         listen: listen?,
         require_transport_header: header?,
         local_ports: ports?,
         local_address: local_address?,
+        lame_duck: lame_duck?,
+        drain_deadline: drain_deadline?,
     })
 }
 

@@ -106,6 +106,8 @@ const GATEWAY: &[Key] = &[
     Key::new("require_transport_header", Kind::Boolean(Some(false))),
     Key::new("local_ports", Kind::Integers(Some(&[]))),
     Key::new("local_address", Kind::Text(None)),
+    Key::new("lame_duck", Kind::Text(Some("5s"))),
+    Key::new("drain_deadline", Kind::Text(Some("20s"))),
 ];
 
 const ADMIN: &[Key] = &[

@@ -103,7 +103,7 @@ impl Builder {
     pub fn spawn(self) -> Gateway {
         let mut configuration = String::new();
         for (section, text) in [
-            ("[gateway]", "listen = [\"127.0.0.1:0\"]"),
+            ("[gateway]", "listen = [\"127.0.0.1:0\"]\nlame_duck = \"0s\""),
             ("[admin]", "listen = \"127.0.0.1:0\""),
             (
                 "[identity]",

@@ -145,10 +145,14 @@ fn decide(admin: &Admin, is_loopback: bool, page: Option<Page>, method: &Method)
 fn readiness(admin: &Admin) -> Answer {
     let gates = admin.state.readiness.gates();
     let closed: Vec<_> = gates.iter().filter(|(_, is_open)| !is_open).collect();
-    if closed.is_empty() {
+    let is_draining = admin.state.draining.is_cancelled();
+    if closed.is_empty() && !is_draining {
         return Answer::text(StatusCode::OK, "ready\n");
     }
     let mut body = String::from("not ready\n");
+    if is_draining {
+        body.push_str("draining\n");
+    }
     for (name, _) in closed {
         body.push_str(name);
         body.push('\n');

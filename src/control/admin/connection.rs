@@ -87,6 +87,10 @@ impl Connection {
 
     async fn http(self, io: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         let builder = builder(self.tracker.clone());
+        // A prober that keeps its connection would count every 503 until it is gone; one that
+        // connects from now on gets a single 503 and may find another replica.
+        let draining = self.admin.state.draining.clone();
+        let is_late = draining.is_cancelled();
         let session = Arc::new(Session {
             admin: self.admin,
             peer: self.peer,
@@ -103,6 +107,7 @@ impl Connection {
                 // Errors are the client's own business: it broke the protocol or went away.
                 _ = connection.as_mut() => return,
                 () = self.stop.cancelled() => break,
+                () = draining.cancelled(), if !is_late => break,
                 () = session.end.notified() => break,
                 () = sleep(wait) => {}
             }

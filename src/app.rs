@@ -33,7 +33,7 @@ use crate::runtime::{self, Workers};
 use crate::state::State;
 use crate::state::connections::CancelReason;
 use crate::state::readiness::Latch;
-use crate::tls::provider::offered;
+use crate::tls::provider::{offered, warm_up};
 
 mod changes;
 mod reload;
@@ -137,7 +137,7 @@ impl App {
         let stop = Stop::default();
         let gates = Gates::new(&self.state);
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
-        let workers = Arc::new(Workers::start(workers, &self.state.readiness)?);
+        let workers = Arc::new(Workers::start(workers, &self.state.readiness, warm_up)?);
         let (mut reloader, mut loaded) = self.start_control(&tasks, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop.everything)?;

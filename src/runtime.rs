@@ -40,11 +40,12 @@ pub struct Worker {
 }
 
 impl Workers {
-    /// Starts `count` workers, each with a readiness gate that its heartbeat keeps open.
+    /// Starts `count` workers, each with a readiness gate that its heartbeat keeps open. `prepare`
+    /// runs on each worker's thread first.
     ///
     /// # Errors
     /// When the system gives no thread or no reactor.
-    pub fn start(count: usize, readiness: &Readiness) -> io::Result<Self> {
+    pub fn start(count: usize, readiness: &Readiness, prepare: fn()) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
@@ -58,7 +59,10 @@ impl Workers {
             });
             let heartbeat = readiness.heartbeat(&format!("worker {index}"));
             let life = live(heartbeat, stop.clone());
-            threads.push(thread(&format!("worker-{index}"), move || runtime.block_on(life))?);
+            threads.push(thread(&format!("worker-{index}"), move || {
+                prepare();
+                runtime.block_on(life);
+            })?);
         }
         Ok(Self { workers, threads, stop })
     }
@@ -168,7 +172,7 @@ mod tests {
     #[test]
     fn workers_run_what_they_are_given_and_beat() {
         let readiness = Readiness::default();
-        let workers = Workers::start(2, &readiness).expect("threads");
+        let workers = Workers::start(2, &readiness, || {}).expect("threads");
         let (send, receive) = std::sync::mpsc::sync_channel(2);
         for _ in 0..2 {
             let worker = workers.least_loaded().expect("one");

@@ -169,7 +169,7 @@ mod tests {
             timeouts: Timeouts { user: second, half_closed: second, idle: None },
         };
         let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
-        let workers = Arc::new(Workers::start(1, &Readiness::default()).expect("a thread"));
+        let workers = Arc::new(Workers::start(1, &Readiness::default(), || {}).expect("a thread"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let stream = std::net::TcpStream::connect(address).expect("connected");

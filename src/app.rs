@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::GatewaySettings;
 use crate::config::load::{Loaded, Sources};
-use crate::control::admin::Admin;
+use crate::control::admin::{Admin, Scope};
 use crate::control::credentials::{self, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
@@ -89,6 +89,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     listeners: Vec<(SocketAddr, Socket)>,
     admin: (SocketAddr, Socket),
+    metrics_listeners: Vec<(SocketAddr, Socket)>,
 }
 
 impl App {
@@ -106,10 +107,23 @@ impl App {
             }
         }
         let admin = bind(settings.admin.listen, "admin.listen")?;
+        let metrics_listen = settings.admin.metrics_listen.iter();
+        let metrics_listeners = metrics_listen
+            .map(|address| bind(*address, "admin.metrics_listen"))
+            .collect::<Result<_, _>>()?;
         let metrics = Metrics::new();
         let (suites, groups) = offered();
         metrics.tls_info(&suites, &groups, "aws-lc-rs");
-        Ok(Self { loaded, sources, filter, state: Arc::default(), metrics, listeners, admin })
+        Ok(Self {
+            loaded,
+            sources,
+            filter,
+            state: Arc::default(),
+            metrics,
+            listeners,
+            admin,
+            metrics_listeners,
+        })
     }
 
     /// The reserved addresses of the data path, ports filled in.
@@ -120,6 +134,17 @@ impl App {
     /// The reserved address of the admin API, port filled in.
     pub fn admin(&self) -> SocketAddr {
         self.admin.0
+    }
+
+    /// The reserved addresses that serve only metrics, ports filled in.
+    pub fn metrics_listeners(&self) -> Vec<SocketAddr> {
+        self.metrics_listeners.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// What no connection may end at.
+    fn own_listeners(&self) -> Vec<SocketAddr> {
+        let all = self.listeners().into_iter().chain([self.admin()]);
+        all.chain(self.metrics_listeners()).collect()
     }
 
     /// Runs until TERM or INT. `ready` is called once connections are accepted.
@@ -251,7 +276,7 @@ impl App {
         );
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
 
-        let own_listeners: Vec<_> = self.listeners().into_iter().chain([self.admin()]).collect();
+        let own_listeners = self.own_listeners();
         let rules = Rules::new(settings, own_listeners.clone());
         let gateway = Arc::new(Gateway::new(Arc::clone(&state), Arc::clone(&metrics), rules));
         let reloader = Reloader {
@@ -272,20 +297,31 @@ impl App {
 
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
     fn start_admin(&self, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
-        let (address, socket) = (self.admin.0, self.admin.1.try_clone()?);
-        let listener =
-            socket::listen(socket).map_err(|error| refused(address, "admin.listen", error))?;
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
             clock: runtime::now_millis,
         });
+        let listen = |(address, socket): &(SocketAddr, Socket), key| {
+            let listener = socket.try_clone().and_then(socket::listen);
+            listener.map_err(|error| refused(*address, key, error))
+        };
+        let mut listeners = vec![(listen(&self.admin, "admin.listen")?, Scope::Full)];
+        for reserved in &self.metrics_listeners {
+            listeners.push((listen(reserved, "admin.metrics_listen")?, Scope::Metrics));
+        }
         let stop = stop.clone();
         Ok(runtime::spawn_thread("admin", async move {
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => admin.serve(listener, stop, TaskTracker::new()).await,
-                Err(error) => tracing::error!(%error, "the admin listener cannot be registered"),
+            let tasks = TaskTracker::new();
+            for (listener, scope) in listeners {
+                let (admin, stop, tracker) = (Arc::clone(&admin), stop.clone(), tasks.clone());
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => drop(tasks.spawn(admin.serve(listener, scope, stop, tracker))),
+                    Err(error) => tracing::error!(%error, "an admin listener cannot be registered"),
+                }
             }
+            tasks.close();
+            tasks.wait().await;
         })?)
     }
 }

@@ -78,6 +78,8 @@ pub struct GatewaySettings {
 pub struct AdminSettings {
     /// Address of the admin listener.
     pub listen: SocketAddr,
+    /// Addresses where anyone may read `/metrics`.
+    pub metrics_listen: Vec<SocketAddr>,
 }
 
 /// `[identity]`: who we are and whom we trust.

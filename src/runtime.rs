@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,14 +42,17 @@ pub struct Worker {
 
 impl Workers {
     /// Starts `count` workers, each with a readiness gate that its heartbeat keeps open. `prepare`
-    /// runs on each worker's thread first.
+    /// runs on each worker's thread first; when this returns, all are prepared and their gates open.
     ///
     /// # Errors
     /// When the system gives no thread or no reactor.
     pub fn start(count: usize, readiness: &Readiness, prepare: fn()) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
-        for index in 0..count.max(1) {
+        let count = count.max(1);
+        // Nothing is sent: the channel ends when every worker has let go of it, panicked or not.
+        let (preparing, prepared) = sync_channel::<()>(1);
+        for index in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let tasks = TaskTracker::new();
             workers.push(Worker {
@@ -58,12 +62,17 @@ impl Workers {
                 open: AtomicUsize::new(0),
             });
             let heartbeat = readiness.heartbeat(&format!("worker {index}"));
-            let life = live(heartbeat, stop.clone());
+            let stop = stop.clone();
+            let preparing = preparing.clone();
             threads.push(thread(&format!("worker-{index}"), move || {
                 prepare();
-                runtime.block_on(life);
+                heartbeat.beat();
+                drop(preparing);
+                runtime.block_on(live(heartbeat, stop));
             })?);
         }
+        drop(preparing);
+        let _ = prepared.recv();
         Ok(Self { workers, threads, stop })
     }
 
@@ -113,8 +122,6 @@ impl Worker {
 }
 
 async fn live(heartbeat: Heartbeat, stop: CancellationToken) {
-    // Before any connection: whoever runs on a worker finds its gate open.
-    heartbeat.beat();
     let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use linkerd_gateway::control::admin::Admin;
+use linkerd_gateway::control::admin::{Admin, Scope};
 use linkerd_gateway::observe::metrics::Metrics;
 use linkerd_gateway::state::State;
 
@@ -46,7 +46,12 @@ impl Server {
         let state = Arc::<State>::default();
         let admin = Admin { state: Arc::clone(&state), metrics: Metrics::new(), clock: || 0 };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let served = tracker.spawn(Arc::new(admin).serve(listener, stop.clone(), tracker.clone()));
+        let served = tracker.spawn(Arc::new(admin).serve(
+            listener,
+            Scope::Full,
+            stop.clone(),
+            tracker.clone(),
+        ));
         Self { state, port, stop, tracker, served }
     }
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use linkerd_gateway::control::admin::Admin;
+use linkerd_gateway::control::admin::{Admin, Scope};
 use linkerd_gateway::observe::metrics::Metrics;
 
 fn cpu_time() -> Duration {
@@ -31,7 +31,7 @@ async fn no_free_descriptor_is_waited_out_without_spinning() {
     let before = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum }).unwrap();
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    tracker.spawn(admin.serve(listener, stop, tracker.clone()));
+    tracker.spawn(admin.serve(listener, Scope::Full, stop, tracker.clone()));
     let start = cpu_time();
     let early = tokio::time::timeout(Duration::from_secs(1), client.read(&mut [0])).await;
     let used = cpu_time() - start;

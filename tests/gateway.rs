@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use support::backend;
 use support::certs::TestCa;
 use support::client::{Client, half_close, header_for, read_all, refusal};
-use support::gateway::{CLIENT, Gateway};
+use support::gateway::{Builder, CLIENT, Gateway};
 
 #[test]
 fn an_authenticated_connection_reaches_its_target_and_is_accounted_for() {
@@ -38,4 +38,17 @@ fn an_unknown_target_is_refused() {
     let header = header_for("other.test.svc.cluster.local:7", None);
     refusal(&Client::new(&ca), gateway.address, &header);
     gateway.expect("unknown_target");
+}
+
+#[test]
+fn a_metrics_listener_serves_metrics_and_no_more() {
+    let ca = TestCa::new("ca");
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"\nmetrics_listen = [\"127.0.0.1:0\"]";
+    let mut gateway = Builder::new(&ca).configure(admin).start();
+    let started = gateway.line("the start", |line| line["message"] == "starting");
+    let metrics = started["metrics"].as_str().expect("a list").trim_matches(['[', ']']).to_owned();
+    gateway.admin = metrics.parse().expect("an address");
+    assert!(gateway.get("/metrics").contains("gateway_accepted_total 0"));
+    assert_eq!(gateway.get("/ready"), "ready\n");
+    assert_eq!(gateway.request("GET", "/routes").0, 403);
 }

@@ -75,8 +75,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// How to move a listener, by the configuration's key for it.
 fn advice(key: &str) -> String {
-    let flag = if key == "admin.listen" { "--admin-listen" } else { "--listen" };
-    format!("set another address with {key} or {flag}")
+    match key {
+        "admin.listen" => format!("set another address with {key} or --admin-listen"),
+        "gateway.listen" => format!("set another address with {key} or --listen"),
+        _ => format!("set another address with {key}"),
+    }
 }
 
 /// Runs a configuration until TERM or INT. `advice` says what to do about a listener that
@@ -102,7 +105,8 @@ pub(super) fn serve(
     };
     let app = app.map_err(unavailable)?;
     let addresses = Addresses { gateway: app.listeners(), admin: app.admin() };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %addresses.admin, descriptors,
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %addresses.admin,
+        metrics = ?app.metrics_listeners(), descriptors,
         "starting");
     match app.run(|| ready(&addresses)).map_err(unavailable)? {
         Ended::Stopped => Ok(()),

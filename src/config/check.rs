@@ -108,7 +108,9 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
 }
 
 fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
-    Some(AdminSettings { listen: at.required("listen", "an address", address)? })
+    let listen = at.required("listen", "an address", address);
+    let metrics = at.required("metrics_listen", "a list of addresses", addresses);
+    Some(AdminSettings { listen: listen?, metrics_listen: metrics? })
 }
 
 fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {

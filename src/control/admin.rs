@@ -48,17 +48,27 @@ pub struct Admin {
     pub clock: fn() -> u64,
 }
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Probes for everyone, everything for loopback.
+    Full,
+    /// Probes and metrics for everyone, nothing else.
+    Metrics,
+}
+
 impl Admin {
     /// Serves until `stop` is cancelled, then ends its connections, each in at most 2 s. All tasks
     /// are spawned through `tracker`.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
+        scope: Scope,
         stop: CancellationToken,
         tracker: TaskTracker,
     ) {
         let open = TaskTracker::new();
-        self.accept(listener, &stop, &tracker, &open).await;
+        self.accept(listener, scope, &stop, &tracker, &open).await;
         open.close();
         open.wait().await;
     }
@@ -67,6 +77,7 @@ impl Admin {
     async fn accept(
         self: &Arc<Self>,
         listener: TcpListener,
+        scope: Scope,
         stop: &CancellationToken,
         tracker: &TaskTracker,
         open: &TaskTracker,
@@ -94,6 +105,7 @@ impl Admin {
             let slots = if peer.is_loopback() { &loopback } else { &remote };
             let connection = Connection {
                 admin: Arc::clone(self),
+                scope,
                 peer,
                 slot: Arc::new(slots.enter()),
                 stop: stop.clone(),

@@ -298,7 +298,6 @@ fn what_this_version_lacks_is_refused_not_ignored() {
         refuses(&format!("[{module}]\nenabled = true"), &expected);
         refuses(&format!("[{module}]\nenabled = 0"), "found the number 0, expected true or false");
     }
-    refuses("[admin]\nmetrics_listen = []", "admin.metrics_listen: a listener of its own");
 }
 
 #[test]

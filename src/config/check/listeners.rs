@@ -33,6 +33,11 @@ pub fn listeners<'t>(
     }
     let at = root.child("admin").and_then(|at| at.child("listen"));
     listeners.extend(at.zip(admin).map(|(at, admin)| Listener { at, address: admin.listen }));
+    let at = root.child("admin").and_then(|at| at.child("metrics_listen"));
+    if let Some((at, admin)) = at.zip(admin) {
+        let pairs = at.entries("a list").unwrap_or_default().into_iter().zip(&admin.metrics_listen);
+        listeners.extend(pairs.map(|(at, address)| Listener { at, address: *address }));
+    }
     // Port 0 is another port each time: it collides with nothing and cannot be dialled.
     listeners.retain(|listener| listener.address.port() != 0);
     overlaps(&listeners);

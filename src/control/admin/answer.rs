@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::{Admin, views};
+use super::{Admin, Scope, views};
 
 /// Linkerd's mark of an HTTP/1 request that travels over HTTP/2.
 const ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
@@ -84,11 +84,18 @@ impl Answer {
 /// Answers a request of `peer` and counts it. The body is never read.
 pub(super) fn answer<B>(
     admin: &Admin,
+    scope: Scope,
     peer: IpAddr,
     request: &Request<B>,
 ) -> Response<Full<Bytes>> {
     let page = Page::find(request.uri().path());
-    let mut answer = decide(admin, peer.to_canonical().is_loopback(), page, request.method());
+    let is_local = peer.to_canonical().is_loopback();
+    let is_allowed = page.is_some_and(Page::is_public)
+        || match scope {
+            Scope::Full => is_local,
+            Scope::Metrics => page == Some(Page::Metrics),
+        };
+    let mut answer = decide(admin, is_allowed, page, request.method());
     // Off loopback nobody learns which paths exist, nor makes series of them.
     let label = page.map_or("other", Page::path);
     admin.metrics.admin_request(label, answer.status.as_u16());
@@ -115,8 +122,8 @@ pub(super) fn answer<B>(
     response
 }
 
-fn decide(admin: &Admin, is_loopback: bool, page: Option<Page>, method: &Method) -> Answer {
-    if !is_loopback && !page.is_some_and(Page::is_public) {
+fn decide(admin: &Admin, is_allowed: bool, page: Option<Page>, method: &Method) -> Answer {
+    if !is_allowed {
         let body = "Requests are only permitted from localhost.\n";
         return Answer::text(StatusCode::FORBIDDEN, body);
     }

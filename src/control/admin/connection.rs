@@ -27,9 +27,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Admin;
 use super::answer::answer;
 use super::slots::Slot;
+use super::{Admin, Scope};
 
 /// From accept to the first byte, TLS handshake included; again to the first request.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +54,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A connection that was just accepted.
 pub(super) struct Connection {
     pub(super) admin: Arc<Admin>,
+    pub(super) scope: Scope,
     /// Unmapped: an IPv4 peer of a dual-stack listener is an IPv4 address here.
     pub(super) peer: IpAddr,
     pub(super) slot: Arc<Slot>,
@@ -93,6 +94,7 @@ impl Connection {
         let is_late = draining.is_cancelled();
         let session = Arc::new(Session {
             admin: self.admin,
+            scope: self.scope,
             peer: self.peer,
             slot: self.slot,
             requests: AtomicU64::new(0),
@@ -176,6 +178,7 @@ where
 /// What the requests of one connection share.
 struct Session {
     admin: Arc<Admin>,
+    scope: Scope,
     peer: IpAddr,
     slot: Arc<Slot>,
     requests: AtomicU64,
@@ -189,7 +192,7 @@ impl Session {
     ) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.slot.used();
-        let response = answer(&self.admin, self.peer, request);
+        let response = answer(&self.admin, self.scope, self.peer, request);
         // A prober that keeps its connection would stay with a replica that is not ready.
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             self.end.notify_one();

@@ -28,7 +28,7 @@ fn request(method: Method, path: &str) -> Request<()> {
 }
 
 fn ask(admin: &Admin, peer: &str, method: Method, path: &str) -> Response<Full<Bytes>> {
-    answer(admin, peer.parse().expect("an address"), &request(method, path))
+    answer(admin, Scope::Full, peer.parse().expect("an address"), &request(method, path))
 }
 
 fn get(admin: &Admin, peer: &str, path: &str) -> (u16, String) {
@@ -121,7 +121,7 @@ fn an_upgraded_request_gets_its_version_back() {
         if let Some(original) = original {
             request.headers_mut().insert("l5d-orig-proto", original.parse().expect("a value"));
         }
-        let response = answer(&admin, [10, 0, 0, 1].into(), &request);
+        let response = answer(&admin, Scope::Full, [10, 0, 0, 1].into(), &request);
         let returned = response.headers().get("l5d-orig-proto").map(|v| v.as_bytes());
         assert_eq!(returned, expected.then_some(&b"HTTP/1.1"[..]), "{version:?} {original:?}");
     }
@@ -230,6 +230,7 @@ async fn connect(peer: &str, tls: Option<Arc<ServerConfig>>, tracker: &TaskTrack
     let client = TcpStream::connect(address).await.expect("a connection");
     let (stream, _) = listener.accept().await.expect("a connection");
     let connection = Connection {
+        scope: Scope::Full,
         admin: admin(),
         peer: peer.parse().expect("an address"),
         slot: Arc::new(Slots::new(1).enter()),
@@ -288,4 +289,17 @@ async fn tls_without_credentials_is_closed_at_once() {
     stream.write_all(&[0x16, 3, 1]).await.expect("written");
     let end = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut [0])).await;
     assert!(matches!(end.expect("no wait"), Ok(0) | Err(_)));
+}
+
+#[test]
+fn a_metrics_listener_shows_metrics_to_everyone_and_nothing_else_to_anyone() {
+    let admin = admin();
+    for (path, status) in
+        [("/metrics", 200), ("/live", 200), ("/routes", 403), ("/config_dump", 403), ("/x", 403)]
+    {
+        for peer in [[10, 0, 0, 1], [127, 0, 0, 1]] {
+            let answer = answer(&admin, Scope::Metrics, peer.into(), &request(Method::GET, path));
+            assert_eq!(answer.status().as_u16(), status, "{path} {peer:?}");
+        }
+    }
 }

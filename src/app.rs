@@ -178,9 +178,13 @@ impl App {
                 result = &mut loaded, if ready.is_some() => {
                     result.map_err(|_| StartError::Credentials)?;
                     gates.credentials.open();
+                    let addresses = self.listeners();
                     acceptors =
                         self.start_acceptors(&reloader.gateway, &workers, &stop.accepting)?;
                     gates.listeners.open();
+                    for listener in addresses {
+                        tracing::info!(%listener, "accepting connections");
+                    }
                     ready.take().into_iter().for_each(|ready| ready());
                 }
             }
@@ -241,7 +245,6 @@ impl App {
                     tracing::error!(listener = %address, %error, "the acceptor ended");
                 }
             })?);
-            tracing::info!(listener = %address, "accepting connections");
         }
         Ok(acceptors)
     }

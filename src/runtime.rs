@@ -22,6 +22,10 @@ use crate::state::readiness::{Heartbeat, Readiness};
 /// How often a worker says that it lives: often enough for a gate that closes after 5 s.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Turns of connections between two looks at the sockets; tokio's 61 would let a bulk stream, whose
+/// turn is 1 MiB, keep its neighbours waiting for that many.
+const EVENT_INTERVAL: u32 = 8;
+
 /// The data path's threads.
 #[derive(Debug)]
 pub struct Workers {
@@ -53,7 +57,10 @@ impl Workers {
         // Nothing is sent: the channel ends when every worker has let go of it, panicked or not.
         let (preparing, prepared) = sync_channel::<()>(1);
         for index in 0..count {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .event_interval(EVENT_INTERVAL)
+                .enable_all()
+                .build()?;
             let tasks = TaskTracker::new();
             workers.push(Worker {
                 index,

@@ -41,16 +41,18 @@ pub struct Options {
 /// # Errors
 /// What the system says, an address in use above all.
 pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let no_ipv6 = |error: &io::Error| {
-        let errnos = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
-        errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-    };
+    const NO_IPV6: [Errno; 2] = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
     match bind_exactly(address) {
-        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_one_of(&error, &NO_IPV6) => {
             bind_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
         }
         result => result,
     }
+}
+
+/// True when the system's error is one of these.
+pub fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn bind_exactly(address: SocketAddr) -> io::Result<Socket> {

@@ -109,8 +109,7 @@ async fn live(
 
 /// Running out of something, as opposed to one connection that died in the queue.
 fn is_exhausted(error: &io::Error) -> bool {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    socket::is_one_of(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
 }
 
 /// A connection's place in its worker's count; given back also when the connection panics.

@@ -15,6 +15,8 @@ const READ: usize = 1024;
 #[derive(Debug)]
 pub struct Received {
     bytes: Vec<u8>,
+    /// Bytes that the header takes.
+    length: usize,
 }
 
 /// Why no header was received.
@@ -48,8 +50,8 @@ impl ReceiveError {
 /// See [`ReceiveError`]; the first wrong byte ends the wait.
 pub async fn receive(end: &mut End, mut bytes: Vec<u8>) -> Result<Received, ReceiveError> {
     loop {
-        if let Decoded::Complete { .. } = decode(&bytes, &mut [0; MAX_NAME])? {
-            return Ok(Received { bytes });
+        if let Decoded::Complete { length, .. } = decode(&bytes, &mut [0; MAX_NAME])? {
+            return Ok(Received { bytes, length });
         }
         let read = poll_fn(|cx| {
             let mut buffer = [0; READ];
@@ -79,10 +81,7 @@ impl Received {
 
     /// The bytes after the header: the application's first.
     pub fn into_rest(mut self) -> Vec<u8> {
-        let mut name = [0; MAX_NAME];
-        if let Ok(Decoded::Complete { length, .. }) = decode(&self.bytes, &mut name) {
-            self.bytes.drain(..length);
-        }
+        self.bytes.drain(..self.length);
         self.bytes
     }
 }

@@ -148,8 +148,8 @@ impl Session {
     }
 
     /// More about the outcome, for the access log.
-    pub fn explain(&mut self, detail: impl ToString) {
-        self.detail = Some(detail.to_string());
+    pub fn explain(&mut self, detail: String) {
+        self.detail = Some(detail);
     }
 
     /// Ends it: counted and logged once.

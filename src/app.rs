@@ -23,6 +23,7 @@ use crate::control::admin::{Admin, Scope};
 use crate::control::credentials::{self, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
+use crate::model::outcome::Outcome;
 use crate::model::policy::Policy;
 use crate::net::socket;
 use crate::observe::logs::Filter;
@@ -31,7 +32,6 @@ use crate::proxy::accept::accept;
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::runtime::{self, Workers};
 use crate::state::State;
-use crate::state::connections::CancelReason;
 use crate::state::readiness::Latch;
 use crate::tls::provider::{offered, warm_up};
 
@@ -340,7 +340,7 @@ async fn finish(
         _ = timeout(deadline, workers.finished()) => {}
         () = signals.stop() => return Ended::Forced,
     }
-    let cancelled = state.connections.cancel_where(CancelReason::Stopping, |_| true);
+    let cancelled = state.connections.cancel_where(Outcome::Cancelled, |_| true);
     if cancelled > 0 {
         tracing::warn!(cancelled, "connections closed at the deadline");
         let _ = timeout(CANCEL_DEADLINE, workers.finished()).await;

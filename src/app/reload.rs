@@ -18,11 +18,12 @@ use crate::config::problem::Problems;
 use crate::control::credentials::{self, LoadError, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
+use crate::model::outcome::Outcome;
 use crate::model::policy::{Action, Policy};
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
-use crate::state::connections::{CancelReason, Live};
+use crate::state::connections::Live;
 use crate::state::{Configuration, State};
 
 /// Why a configuration was not taken.
@@ -129,7 +130,7 @@ impl Reloader {
             }
             _ => false,
         };
-        self.state.connections.cancel_where(CancelReason::Policy, denied)
+        self.state.connections.cancel_where(Outcome::NoLongerAllowed, denied)
     }
 }
 

@@ -44,6 +44,15 @@ const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 
 type HeaderKey = (&'static str, Option<Target>, Identity);
 
+/// What an unauthenticated connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its complete ClientHello.
+    ClientHello,
+    /// The end of its handshake.
+    Handshake,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -56,6 +65,8 @@ pub struct Metrics {
     header_handles: Bounded<HeaderKey, Counter>,
     transports: Arc<Transports>,
     workers: Family<WorkerLabels, Gauge>,
+    /// In the order of [`Waiting`].
+    waiting: [Gauge; 2],
     ejections: Counter,
     connects: Results,
     dns: Results,
@@ -84,6 +95,8 @@ impl Metrics {
         r.register("gateway_connections", "Connections ended, by outcome", outcomes.clone());
         let outcome =
             |o: &Outcome| outcomes.get_or_create_owned(&vec![("outcome", o.label().into())]);
+        let waiting: Family<Labels, Gauge> =
+            add(&mut r, "gateway_unauthenticated_connections", "Open, by what they wait for");
         let headers = "inbound_tcp_transport_header_connections";
         let admin = "Requests to the admin server, by path and status";
         let handshake = "From accept to the end of the TLS handshake";
@@ -98,6 +111,8 @@ impl Metrics {
             header_handles: Bounded::new(MAX_SETS),
             transports,
             workers: add(&mut r, "gateway_worker_open_connections", "Open connections, by worker"),
+            waiting: ["client_hello", "handshake"]
+                .map(|what| waiting.get_or_create_owned(&vec![("waits_for", what.into())])),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
             dns: Results::new(
@@ -214,6 +229,16 @@ impl Metrics {
     pub fn worker_open(&self, worker: usize, delta: i64) {
         let worker = u64::try_from(worker).unwrap_or(u64::MAX);
         self.workers.get_or_create(&WorkerLabels { worker }).inc_by(delta);
+    }
+
+    /// `delta` more unauthenticated connections wait for this.
+    pub fn waiting(&self, waiting: Waiting, delta: i64) {
+        let [client_hello, handshake] = &self.waiting;
+        let gauge = match waiting {
+            Waiting::ClientHello => client_hello,
+            Waiting::Handshake => handshake,
+        };
+        gauge.inc_by(delta);
     }
 
     /// An endpoint was ejected.

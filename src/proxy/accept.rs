@@ -146,6 +146,7 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
+    use crate::proxy::limits::Limits;
     use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
@@ -158,6 +159,13 @@ mod tests {
         let rules = Rules {
             require_transport_header: false,
             handshake_timeout: second,
+            limits: Limits {
+                connections: None,
+                per_identity: None,
+                silent: 1,
+                handshakes: 1,
+                per_source: 1,
+            },
             local_ports: LocalPorts::default(),
             connector: Connector {
                 timeout: second,

@@ -23,6 +23,7 @@ use crate::control::admin::{Admin, Scope};
 use crate::control::credentials::{self, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
+use crate::control::memory::{self, Watermark};
 use crate::model::outcome::Outcome;
 use crate::model::policy::Policy;
 use crate::net::socket;
@@ -279,6 +280,11 @@ impl App {
         );
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
 
+        let watermark = Arc::new(Watermark::new(settings.limits.memory_watermark));
+        let follow =
+            memory::follow(Arc::clone(&watermark), Arc::clone(&state), Arc::clone(&metrics));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+
         let own_listeners = self.own_listeners();
         let rules = Rules::new(settings, own_listeners.clone());
         let gateway = Arc::new(Gateway::new(Arc::clone(&state), Arc::clone(&metrics), rules));
@@ -290,6 +296,7 @@ impl App {
             metrics,
             gateway,
             own_listeners,
+            watermark,
             discovery,
             followers,
             source,

@@ -67,6 +67,8 @@ pub struct Metrics {
     workers: Family<WorkerLabels, Gauge>,
     /// In the order of [`Waiting`].
     waiting: [Gauge; 2],
+    memory: Gauge,
+    watermark: Gauge,
     ejections: Counter,
     connects: Results,
     dns: Results,
@@ -113,6 +115,8 @@ impl Metrics {
             workers: add(&mut r, "gateway_worker_open_connections", "Open connections, by worker"),
             waiting: ["client_hello", "handshake"]
                 .map(|what| waiting.get_or_create_owned(&vec![("waits_for", what.into())])),
+            memory: add(&mut r, "gateway_memory_used_bytes", "As limits.memory_watermark counts"),
+            watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
             dns: Results::new(
@@ -239,6 +243,12 @@ impl Metrics {
             Waiting::Handshake => handshake,
         };
         gauge.inc_by(delta);
+    }
+
+    /// Memory in use, and the watermark, in bytes.
+    pub fn memory(&self, used: u64, watermark: Option<u64>) {
+        self.memory.set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.watermark.set(i64::try_from(watermark.unwrap_or(0)).unwrap_or(i64::MAX));
     }
 
     /// An endpoint was ejected.

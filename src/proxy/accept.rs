@@ -41,6 +41,12 @@ pub async fn accept(
             () = stop.cancelled() => break,
             ready = listener.readable() => ready?,
         };
+        if gateway.state.pressure.is_high() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = gateway.state.pressure.relieved() => {}
+            }
+        }
         match socket::accept(ready.get_inner()) {
             Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),

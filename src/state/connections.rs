@@ -120,6 +120,11 @@ impl Live {
         self.cancel.notify_one();
     }
 
+    /// True once it has been asked to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) != 0
+    }
+
     /// Completes when the connection is cancelled. Only the connection itself waits here.
     pub async fn cancelled(&self) -> Outcome {
         loop {

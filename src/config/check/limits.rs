@@ -13,7 +13,7 @@ const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// More connections than any host has descriptors.
 const MOST_CONNECTIONS: usize = 1 << 30;
 /// Below it the process itself would be above the watermark, and nothing ever accepted.
-const LEAST_MEMORY: u64 = 32 << 20;
+const LEAST_MEMORY: u64 = 16 << 20;
 
 /// Reads the section.
 pub fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
@@ -59,7 +59,7 @@ pub fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
 }
 
 fn watermark(at: &Cursor<'_>) -> Option<MemoryWatermark> {
-    at.parsed("\"cgroup\", \"off\" or a size from 32MiB, like \"512MiB\"", |text| match text {
+    at.parsed("\"cgroup\", \"off\" or a size from 16MiB, like \"512MiB\"", |text| match text {
         "cgroup" => Some(MemoryWatermark::Cgroup),
         "off" => Some(MemoryWatermark::Off),
         text => size(text).filter(|size| *size >= LEAST_MEMORY).map(MemoryWatermark::Bytes),

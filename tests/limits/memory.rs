@@ -59,6 +59,7 @@ fn idle_connections_make_room_and_busy_ones_go_on() {
     }
     let shed = gateway.metric("gateway_connections_total{outcome=\"memory_limit\"}");
     assert!((20.0..600.0).contains(&shed), "{shed} closed");
+    gateway.line("an idle one's end", |line| line["outcome"] == "memory_limit");
     busy.iter_mut().for_each(ping);
     ping(&mut client.open(gateway.address, ECHO));
 }

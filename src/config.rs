@@ -63,6 +63,8 @@ pub struct GatewaySettings {
     pub listen: Vec<SocketAddr>,
     /// Refuse clients that do not negotiate `transport.l5d.io/v1`.
     pub require_transport_header: bool,
+    /// Who carries the bytes of established TLS connections.
+    pub record_layer: RecordLayer,
     /// Ports of this host that a header without a name may ask for.
     pub local_ports: Vec<Port>,
     /// Where local ports are; `None` is the connection's own local address.
@@ -71,6 +73,15 @@ pub struct GatewaySettings {
     pub lame_duck: Duration,
     /// After that, how long open connections may go on.
     pub drain_deadline: Duration,
+}
+
+/// `gateway.record_layer`: who opens and seals the records of established connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordLayer {
+    /// Our own code, on the keys that rustls has agreed on.
+    Direct,
+    /// rustls, as in the handshake.
+    Rustls,
 }
 
 /// `[admin]`: the admin API.

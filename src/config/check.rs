@@ -13,7 +13,7 @@ use super::problem::Report;
 use super::raw::{Cursor, Node};
 use super::schema::closest;
 use super::{
-    AdminSettings, DnsSettings, GatewaySettings, LogFormat, LogSettings, RuntimeSettings, Settings,
+    AdminSettings, DnsSettings, GatewaySettings, LogFormat, LogSettings, RecordLayer, RuntimeSettings, Settings,
 };
 use crate::model::service::Port;
 
@@ -85,6 +85,9 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
     let enabled = at.required("enabled", "true or false", Cursor::boolean);
     let listen = at.required("listen", "a list of addresses", addresses);
     let header = at.required("require_transport_header", "true or false", Cursor::boolean);
+    let layer = at.required("record_layer", "a record layer", |at| {
+        one_of(at, &[("direct", RecordLayer::Direct), ("rustls", RecordLayer::Rustls)])
+    });
     let ports = at.required("local_ports", "a list of ports", |at| {
         at.list("a list of ports, like [8080]", |at| at.integer(1..=u16::MAX).and_then(Port::new))
     });
@@ -97,6 +100,7 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
         enabled: enabled?,
         listen: listen?,
         require_transport_header: header?,
+        record_layer: layer?,
         local_ports: ports?,
         local_address: local_address?,
         lame_duck: lame_duck?,

@@ -101,6 +101,7 @@ const GATEWAY: &[Key] = &[
     Key::new("enabled", Kind::Boolean(Some(true))),
     Key::new("listen", Kind::Texts(Some(&["[::]:4143"]))),
     Key::new("require_transport_header", Kind::Boolean(Some(false))),
+    Key::new("record_layer", Kind::Text(Some("direct"))),
     Key::new("local_ports", Kind::Integers(Some(&[]))),
     Key::new("local_address", Kind::Text(None)),
     Key::new("lame_duck", Kind::Text(Some("5s"))),

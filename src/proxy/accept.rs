@@ -148,6 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::RecordLayer;
     use crate::net::socket::Options;
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
@@ -178,6 +179,7 @@ mod tests {
                 total_timeout: second,
                 options: Options { keepalive: second, user_timeout: second },
                 own_listeners: Vec::new(),
+                record_layer: RecordLayer::Direct,
             },
             timeouts: Timeouts { user: second, half_closed: second, idle: None },
         };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::end::End;
 use super::handshake::{self, HandshakeError};
-use crate::config::LimitSettings;
+use crate::config::{RecordLayer, Settings};
 use crate::model::balance::choose;
 use crate::model::header::{Header, SessionProtocol, encode};
 use crate::model::identity::Identity;
@@ -34,6 +34,8 @@ pub struct Connector {
     pub options: socket::Options,
     /// Our own listeners.
     pub own_listeners: Vec<SocketAddr>,
+    /// Who carries the bytes of TLS.
+    pub record_layer: RecordLayer,
 }
 
 /// A connected endpoint; it counts as open until this drops.
@@ -106,7 +108,8 @@ impl Drop for OpenCount {
 
 impl Connector {
     /// Bounds as configured.
-    pub fn new(limits: &LimitSettings, own_listeners: Vec<SocketAddr>) -> Self {
+    pub fn new(settings: &Settings, own_listeners: Vec<SocketAddr>) -> Self {
+        let limits = &settings.limits;
         let options =
             socket::Options { keepalive: limits.keepalive, user_timeout: limits.tcp_user_timeout };
         Self {
@@ -114,6 +117,7 @@ impl Connector {
             total_timeout: limits.connect_total_timeout,
             options,
             own_listeners,
+            record_layer: settings.gateway.record_layer,
         }
     }
 
@@ -181,7 +185,7 @@ impl Connector {
         let Some(onward) = &endpoint.onward else {
             return Ok((End::Tcp(stream), None));
         };
-        let (mut end, identity) = Self::onward(stream, address, onward, credentials).await?;
+        let (mut end, identity) = self.onward(stream, address, onward, credentials).await?;
         if let Some(port) = Port::new(endpoint.address.port()) {
             let mut header = Vec::new();
             encode(&Header { name: None, port, session }, &mut header);
@@ -193,12 +197,15 @@ impl Connector {
 
     /// mTLS to a Linkerd proxy or another gateway, which must take our header.
     async fn onward(
+        &self,
         stream: TcpStream,
         address: SocketAddr,
         onward: &Onward,
         credentials: &Credentials,
     ) -> Result<(End, Identity), ConnectError> {
-        let handshake = handshake::connect(stream, credentials, &onward.identity, address.ip());
+        let (identity, peer) = (&onward.identity, address.ip());
+        let handshake =
+            handshake::connect(stream, credentials, identity, peer, self.record_layer);
         let established = handshake.await.map_err(|error| ConnectError::Tls(address, error))?;
         if !established.transport_header {
             return Err(ConnectError::NoHeader(address));

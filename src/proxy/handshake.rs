@@ -3,7 +3,7 @@
 //! The ClientHello decides which configuration serves: Linkerd's when it offers ALPN
 //! `transport.l5d.io/v1`, else the plain one by server name. No type of rustls leaves this module.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,11 +16,13 @@ use tokio_rustls::{StartHandshake, TlsConnector};
 
 use super::end::End;
 use super::identify::{self, IdentifyError};
+use crate::config::RecordLayer;
 use crate::model::header::ALPN;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::net::socket;
 use crate::tls::credentials::Credentials;
+use crate::tls::handshake::Handshake;
 use crate::tls::stream::TlsStream;
 use crate::tls::verify::{Presented, Role};
 
@@ -117,6 +119,8 @@ impl From<IdentifyError> for Refused {
 /// A complete ClientHello, not answered yet.
 pub struct Hello {
     accepted: Accepted,
+    /// Everything that has been read.
+    bytes: Vec<u8>,
     stream: TcpStream,
 }
 
@@ -138,12 +142,12 @@ impl Hello {
 /// # Errors
 /// As [`accept`].
 pub async fn client_hello(stream: TcpStream) -> Result<Hello, Refused> {
-    let mut acceptor = Acceptor::default();
+    let (mut acceptor, mut bytes) = (Acceptor::default(), Vec::new());
     let mut seen = false;
     loop {
         // An error shows in the read that follows.
         let _ = stream.readable().await;
-        match read_hello(&stream, &mut acceptor) {
+        match read_hello(&stream, &mut acceptor, &mut bytes) {
             Ok(0) if seen => return Err(HandshakeError::Closed.into()),
             Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
             Ok(_) => seen = true,
@@ -152,7 +156,7 @@ pub async fn client_hello(stream: TcpStream) -> Result<Hello, Refused> {
             Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
         }
         match acceptor.accept() {
-            Ok(Some(accepted)) => return Ok(Hello { accepted, stream }),
+            Ok(Some(accepted)) => return Ok(Hello { accepted, bytes, stream }),
             Ok(None) => {}
             Err((error, alert)) => {
                 let alerted = write_alert(&stream, alert).then_some(stream);
@@ -171,43 +175,94 @@ pub async fn accept(
     hello: Hello,
     credentials: &Credentials,
     require_header: bool,
+    record_layer: RecordLayer,
 ) -> Result<Established, Refused> {
     let (wants_header, sni) = (hello.offers_header(), hello.server_name());
-    let Hello { accepted, stream } = hello;
+    let Hello { accepted, bytes, stream } = hello;
     if require_header && !wants_header {
         let _ = stream.try_write(&NO_APPLICATION_PROTOCOL);
         return Err(Refused { error: HandshakeError::HeaderRequired, alerted: Some(stream) });
     }
     let config = if wants_header { &credentials.linkerd } else { &credentials.plain };
-    let start = StartHandshake::from_parts(accepted, stream);
-    let mut stream = match start.into_stream(Arc::clone(config)).into_fallible().await {
-        Ok(stream) => stream,
-        Err((error, stream)) => {
-            let error = classify(error);
-            // Nothing is said to who has closed or has sent an alert himself.
-            let silent = matches!(
-                error,
-                HandshakeError::Closed | HandshakeError::Tls(rustls::Error::AlertReceived(_))
-            );
-            return Err(Refused { error, alerted: (!silent).then_some(stream) });
+    let shaken = match record_layer {
+        RecordLayer::Direct => {
+            drop(accepted);
+            direct(Handshake::server(Arc::clone(config), bytes), stream).await?
+        }
+        RecordLayer::Rustls => {
+            drop(bytes);
+            let start = StartHandshake::from_parts(accepted, stream);
+            let shaking = start.into_stream(Arc::clone(config)).into_fallible();
+            Shaken::rustls(shaking.await.map_err(|(error, stream)| refused(&error, stream))?)
         }
     };
-    let session = stream.get_mut().1;
-    let transport_header = session.alpn_protocol() == Some(ALPN);
-    let mut early_bytes = Vec::new();
-    // What is decrypted already lies in memory: this reads no socket and ends in WouldBlock.
-    let _ = io::Read::read_to_end(&mut session.reader(), &mut early_bytes);
-    let presented = Presented::new(session.peer_certificates().unwrap_or_default());
-    let identity = identify::identify(credentials, Role::Client, &presented, SystemTime::now())?;
-    let end = End::Tls(TlsStream::new(stream));
-    Ok(Established { end, identity, transport_header, sni, early_bytes })
+    let identity =
+        identify::identify(credentials, Role::Client, &shaken.presented, SystemTime::now())?;
+    let Shaken { stream, transport_header, early_bytes, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, transport_header, sni, early_bytes })
+}
+
+/// A complete handshake, whoever drove it.
+struct Shaken {
+    stream: TlsStream,
+    presented: Presented,
+    transport_header: bool,
+    early_bytes: Vec<u8>,
+}
+
+impl Shaken {
+    fn rustls(stream: impl Into<tokio_rustls::TlsStream<TcpStream>>) -> Self {
+        let mut stream = stream.into();
+        let mut early_bytes = Vec::new();
+        // What is decrypted already lies in memory: this reads no socket and ends in WouldBlock.
+        let _ = match &mut stream {
+            tokio_rustls::TlsStream::Client(s) => s.get_mut().1.reader().read_to_end(&mut early_bytes),
+            tokio_rustls::TlsStream::Server(s) => s.get_mut().1.reader().read_to_end(&mut early_bytes),
+        };
+        let session = stream.get_ref().1;
+        let presented = Presented::new(session.peer_certificates().unwrap_or_default());
+        let transport_header = session.alpn_protocol() == Some(ALPN);
+        Self { presented, transport_header, early_bytes, stream: TlsStream::Rustls(Box::new(stream)) }
+    }
+}
+
+/// Drives a handshake to its end and puts our record layer on top.
+async fn direct(
+    handshake: Result<Handshake, rustls::Error>,
+    stream: TcpStream,
+) -> Result<Shaken, Refused> {
+    let mut handshake = handshake.map_err(HandshakeError::Tls)?;
+    if let Err(error) = handshake.complete(&stream).await {
+        let error = classify(&error);
+        let alerted = handshake.alert(&stream).then_some(stream);
+        return Err(Refused { error, alerted });
+    }
+    let presented = handshake.presented();
+    let transport_header = handshake.session().alpn_protocol() == Some(ALPN);
+    let (stream, early_bytes) = handshake.into_stream(stream).map_err(HandshakeError::Tls)?;
+    Ok(Shaken { stream, presented, transport_header, early_bytes })
+}
+
+fn refused(error: &io::Error, stream: TcpStream) -> Refused {
+    let error = classify(error);
+    // Nothing is said to who has closed or has sent an alert himself.
+    let silent = matches!(
+        error,
+        HandshakeError::Closed | HandshakeError::Tls(rustls::Error::AlertReceived(_))
+    );
+    Refused { error, alerted: (!silent).then_some(stream) }
 }
 
 /// One read from the socket into the acceptor. The buffer lies on the stack, not in the future.
-fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor) -> io::Result<usize> {
+fn read_hello(
+    stream: &TcpStream,
+    acceptor: &mut Acceptor,
+    all: &mut Vec<u8>,
+) -> io::Result<usize> {
     let mut buffer = [0; HELLO_READ];
     let count = stream.try_read(&mut buffer)?;
     let mut bytes = buffer.get(..count).unwrap_or_default();
+    all.extend_from_slice(bytes);
     while !bytes.is_empty() {
         if acceptor.read_tls(&mut bytes)? == 0 {
             // It takes no more: asking again would never end.
@@ -234,24 +289,32 @@ pub async fn connect(
     credentials: &Credentials,
     expected: &Identity,
     peer: IpAddr,
+    record_layer: RecordLayer,
 ) -> Result<Established, HandshakeError> {
     let name = match expected.dns_name().and_then(|name| ServerName::try_from(name).ok()) {
         Some(name) => name.to_owned(),
         // A SPIFFE ID is no server name; rustls sends none for an address.
         None => ServerName::IpAddress(peer.into()),
     };
-    let connector = TlsConnector::from(Arc::clone(&credentials.onward));
-    let stream = connector.connect(name, stream).await.map_err(classify)?;
-    let session = stream.get_ref().1;
-    let transport_header = session.alpn_protocol() == Some(ALPN);
-    let presented = Presented::new(session.peer_certificates().unwrap_or_default());
-    let identity = identify::identify(credentials, Role::Server, &presented, SystemTime::now())?;
+    let config = Arc::clone(&credentials.onward);
+    let shaken = match record_layer {
+        RecordLayer::Direct => {
+            let handshake = Handshake::client(config, name);
+            direct(handshake, stream).await.map_err(|refused| refused.error)?
+        }
+        RecordLayer::Rustls => {
+            let connecting = TlsConnector::from(config).connect(name, stream);
+            Shaken::rustls(connecting.await.map_err(|error| classify(&error))?)
+        }
+    };
+    let now = SystemTime::now();
+    let identity = identify::identify(credentials, Role::Server, &shaken.presented, now)?;
     identify::expect(&identity, expected)?;
-    let end = End::Tls(TlsStream::new(stream));
-    Ok(Established { end, identity, transport_header, sni: None, early_bytes: Vec::new() })
+    let Shaken { stream, transport_header, early_bytes, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, transport_header, sni: None, early_bytes })
 }
 
-fn classify(error: io::Error) -> HandshakeError {
+fn classify(error: &io::Error) -> HandshakeError {
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
     else {
         return HandshakeError::Closed;

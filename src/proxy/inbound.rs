@@ -71,7 +71,7 @@ impl Rules {
             handshake_timeout: settings.limits.handshake_timeout,
             limits: Limits::new(&settings.limits),
             local_ports: LocalPorts::new(&settings.gateway),
-            connector: Connector::new(&settings.limits, own_listeners),
+            connector: Connector::new(settings, own_listeners),
             timeouts: Timeouts {
                 user: settings.limits.tcp_user_timeout,
                 half_closed: settings.limits.half_closed_timeout,
@@ -157,7 +157,8 @@ async fn begin(
     let hello = handshake::client_hello(stream).await.map_err(|error| refused(session, error))?;
     waiting.said_hello(limits);
     session.sni = hello.server_name();
-    let accepted = handshake::accept(hello, credentials, rules.require_transport_header).await;
+    let (header, layer) = (rules.require_transport_header, rules.connector.record_layer);
+    let accepted = handshake::accept(hello, credentials, header, layer).await;
     let mut established = accepted.map_err(|error| refused(session, error))?;
     session.established(&established.identity, established.transport_header);
     let authenticated = waiting.authenticated(limits, &established.identity);

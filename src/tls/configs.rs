@@ -1,7 +1,8 @@
 //! The four TLS configurations that one set of credentials gives.
 //!
 //! TLS 1.3 only, no tickets, no resumption, no early data for anyone: a resumed handshake skips
-//! the client verifier, so a removed anchor would live on.
+//! the client verifier, so a removed anchor would live on. Secrets may be taken out, for our own
+//! record layer (`record.rs`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -62,6 +63,7 @@ pub fn client(
         .with_custom_certificate_verifier(Arc::clone(verifier) as _)
         .with_client_cert_resolver(own);
     config.resumption = Resumption::disabled();
+    config.enable_secret_extraction = true;
     if transport_header {
         config.alpn_protocols = vec![ALPN.to_vec()];
     }
@@ -79,6 +81,7 @@ fn server(
         None => builder.with_no_client_auth(),
     }
     .with_cert_resolver(own);
+    config.enable_secret_extraction = true;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

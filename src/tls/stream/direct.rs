@@ -1,0 +1,246 @@
+//! A connection on our own record layer: one read and one write of the socket for up to 256 KiB.
+//!
+//! Ciphertext passes a buffer that the thread owns. A connection owns memory only for the beginning
+//! of a record whose end has not come yet, for sealed records that the socket did not take, and for
+//! application bytes that a small read left over.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::tls::record::{
+    MAX_CONTROL, MAX_RECORD, Next, RecordError, Records, sealed_length,
+};
+
+/// Ciphertext that is read or written at once: what takes the kernel's share of a byte down to that
+/// of a plain copy (`benches/README.md`).
+const SCRATCH: usize = 256 * 1024;
+/// Application bytes that fill it, when sealed.
+const MOST_SEALED: usize = SCRATCH - 1024;
+const _: () = assert!(sealed_length(MOST_SEALED) <= SCRATCH);
+
+thread_local! {
+    /// Never holds anything that is needed after the call that borrows it.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// What a handshake left over.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Bytes from the socket that have not been opened.
+    pub incoming: Vec<u8>,
+    /// The peer has said close_notify already.
+    pub is_closed: bool,
+}
+
+/// Socket, keys, and what could not be passed on yet.
+pub struct Direct {
+    tcp: TcpStream,
+    records: Records,
+    /// The beginning of a record.
+    partial: Vec<u8>,
+    /// Application bytes that a reader had no room for, and how many of them it has had since.
+    plaintext: Vec<u8>,
+    taken: usize,
+    /// Sealed records that the socket did not take, and how many bytes of them it has since.
+    outgoing: Vec<u8>,
+    sent: usize,
+    incoming: Incoming,
+    has_said_goodbye: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Incoming {
+    Open,
+    /// After close_notify.
+    Closed,
+    /// After a record that was wrong; told once what comes before it has been read.
+    Broken(RecordError),
+}
+
+impl Direct {
+    /// Takes over after a handshake.
+    pub fn new(tcp: TcpStream, records: Records, left: Left) -> Self {
+        Self {
+            tcp,
+            records,
+            partial: left.incoming,
+            plaintext: Vec::new(),
+            taken: 0,
+            outgoing: Vec::new(),
+            sent: 0,
+            incoming: if left.is_closed { Incoming::Closed } else { Incoming::Open },
+            has_said_goodbye: false,
+        }
+    }
+
+    /// The socket below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let kept = self.take_kept(buffer);
+            if kept > 0 || buffer.is_empty() {
+                return Poll::Ready(Ok(kept));
+            }
+            match self.incoming {
+                Incoming::Open => {}
+                Incoming::Closed => return Poll::Ready(Ok(0)),
+                Incoming::Broken(error) => return Poll::Ready(Err(self.refuse(cx, error))),
+            }
+            let written = BUFFER.with_borrow_mut(|scratch| self.poll_open(cx, scratch, buffer));
+            match ready!(written)? {
+                // A part of a record, a key update, close_notify, or what went into `plaintext`.
+                0 => {}
+                written => return Poll::Ready(Ok(written)),
+            }
+        }
+    }
+
+    /// One read of the socket; opens what is complete into `buffer`.
+    fn poll_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let begun = self.partial.len();
+        // Opened bytes are fewer than sealed ones: what is read has room in a buffer as long, and a
+        // small buffer is helped out by one of our own.
+        let most = buffer.len().max(MAX_RECORD).min(scratch.len());
+        let scratch = scratch.get_mut(..most).unwrap_or_default();
+        if let Some(start) = scratch.get_mut(..begun) {
+            start.copy_from_slice(&self.partial);
+        }
+        let mut read = ReadBuf::new(scratch);
+        read.set_filled(begun);
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut read))?;
+        let incoming = read.filled();
+        if incoming.len() == begun {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let mut opened = if buffer.len() >= incoming.len() {
+            self.records.open(incoming, buffer)
+        } else {
+            self.open_aside(incoming)
+        };
+        self.incoming = match opened.next {
+            Next::More => Incoming::Open,
+            Next::Closed => Incoming::Closed,
+            Next::Broken(error) => Incoming::Broken(error),
+        };
+        let rest = incoming.get(opened.consumed..).unwrap_or_default();
+        self.partial = match self.incoming {
+            Incoming::Open if !rest.is_empty() => rest.to_vec(),
+            _ => Vec::new(),
+        };
+        if !self.plaintext.is_empty() {
+            opened.written = 0;
+        }
+        Poll::Ready(Ok(opened.written))
+    }
+
+    /// Opens into a buffer of our own, for readers that ask for little.
+    fn open_aside(&mut self, incoming: &[u8]) -> crate::tls::record::Opened {
+        let mut plaintext = vec![0; incoming.len()];
+        let opened = self.records.open(incoming, &mut plaintext);
+        plaintext.truncate(opened.written);
+        (self.plaintext, self.taken) = (plaintext, 0);
+        opened
+    }
+
+    /// Gives out what an earlier read left over.
+    fn take_kept(&mut self, buffer: &mut [u8]) -> usize {
+        let kept = self.plaintext.get(self.taken..).unwrap_or_default();
+        let count = kept.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), kept.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.taken += count;
+        if self.taken == self.plaintext.len() {
+            (self.plaintext, self.taken) = (Vec::new(), 0);
+        }
+        count
+    }
+
+    /// Answers with an alert, as far as the socket takes it at once.
+    fn refuse(&mut self, cx: &mut Context<'_>, error: RecordError) -> io::Error {
+        if let Some(alert) = error.alert().filter(|_| !self.has_said_goodbye) {
+            self.has_said_goodbye = true;
+            self.push_alert(alert);
+            let _ = self.poll_flush(cx);
+        }
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    fn push_alert(&mut self, alert: u8) {
+        let mut record = [0; MAX_CONTROL];
+        // Without a key left there is nothing to be said any more.
+        let length = self.records.seal_alert(alert, &mut record).unwrap_or(0);
+        self.outgoing.extend_from_slice(record.get(..length).unwrap_or_default());
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        // Sealed bytes cannot be taken back: nothing is sealed that would wait from the start.
+        ready!(self.tcp.poll_write_ready(cx))?;
+        BUFFER.with_borrow_mut(|scratch| {
+            let bytes = bytes.get(..bytes.len().min(MOST_SEALED)).unwrap_or_default();
+            let sealed = self.records.seal(bytes, scratch);
+            let sealed = sealed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let mut rest = scratch.get(..sealed.written).unwrap_or_default();
+            while !rest.is_empty() {
+                match Pin::new(&mut self.tcp).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(sent)) => rest = rest.get(sent..).unwrap_or_default(),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+            (self.outgoing, self.sent) = (rest.to_vec(), 0);
+            Poll::Ready(Ok(sealed.taken))
+        })
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.outgoing.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.tcp).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        if self.sent > 0 {
+            (self.outgoing, self.sent) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.has_said_goodbye {
+            self.has_said_goodbye = true;
+            self.push_alert(0);
+        }
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Direct").field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}

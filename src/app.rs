@@ -73,7 +73,7 @@ pub enum StartError {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// After TERM or INT, connections finished or their deadline passed.
+    /// After TERM, INT or /shutdown, connections finished or their deadline passed.
     Stopped,
     /// A second TERM or INT.
     Forced,
@@ -147,7 +147,7 @@ impl App {
         all.chain(self.metrics_listeners()).collect()
     }
 
-    /// Runs until TERM or INT. `ready` is called once connections are accepted.
+    /// Runs until TERM, INT or /shutdown. `ready` is called once connections are accepted.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -157,15 +157,15 @@ impl App {
     }
 
     async fn control(mut self, ready: impl FnOnce()) -> Result<Ended, StartError> {
-        let mut signals = Signals::new()?;
         let tasks = TaskTracker::new();
         let stop = Stop::default();
+        let mut signals = Signals::new(stop.asked.clone())?;
         let gates = Gates::new(&self.state);
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Arc::new(Workers::start(workers, &self.state.readiness, warm_up)?);
         let (mut reloader, mut loaded) = self.start_control(&tasks, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
-        let admin = self.start_admin(&stop.everything)?;
+        let admin = self.start_admin(&stop)?;
 
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
@@ -224,7 +224,7 @@ impl App {
         );
         tokio::select! {
             () = tokio::time::sleep(lame_duck) => false,
-            () = signals.stop() => true,
+            () = signals.forced() => true,
         }
     }
 
@@ -299,11 +299,13 @@ impl App {
     }
 
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
-    fn start_admin(&self, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
+    fn start_admin(&self, stop: &Stop) -> Result<JoinHandle<()>, StartError> {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
             clock: runtime::now_millis,
+            filter: Some(self.filter.clone()),
+            shutdown: self.loaded.settings.admin.shutdown.then(|| stop.asked.clone()),
         });
         let listen = |(address, socket): &(SocketAddr, Socket), key| {
             let listener = socket.try_clone().and_then(socket::listen);
@@ -313,7 +315,7 @@ impl App {
         for reserved in &self.metrics_listeners {
             listeners.push((listen(reserved, "admin.metrics_listen")?, Scope::Metrics));
         }
-        let stop = stop.clone();
+        let stop = stop.everything.clone();
         Ok(runtime::spawn_thread("admin", async move {
             let tasks = TaskTracker::new();
             for (listener, scope) in listeners {
@@ -338,7 +340,7 @@ async fn finish(
 ) -> Ended {
     tokio::select! {
         _ = timeout(deadline, workers.finished()) => {}
-        () = signals.stop() => return Ended::Forced,
+        () = signals.forced() => return Ended::Forced,
     }
     let cancelled = state.connections.cancel_where(CancelReason::Stopping, |_| true);
     if cancelled > 0 {
@@ -371,6 +373,8 @@ fn reason(error: &io::Error) -> String {
 /// What ends in which order: the admin API and the control tasks outlive the acceptors.
 #[derive(Default)]
 struct Stop {
+    /// By the admin API.
+    asked: CancellationToken,
     accepting: CancellationToken,
     everything: CancellationToken,
 }

@@ -80,6 +80,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Addresses where anyone may read `/metrics`.
     pub metrics_listen: Vec<SocketAddr>,
+    /// `POST /shutdown` drains as TERM does.
+    pub shutdown: bool,
 }
 
 /// `[identity]`: who we are and whom we trust.

@@ -110,6 +110,7 @@ const GATEWAY: &[Key] = &[
 const ADMIN: &[Key] = &[
     Key::new("listen", Kind::Text(Some("[::]:4191"))),
     Key::new("metrics_listen", Kind::Texts(Some(&[]))),
+    Key::new("shutdown", Kind::Boolean(Some(false))),
 ];
 
 const IDENTITY: &[Key] = &[

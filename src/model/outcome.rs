@@ -131,6 +131,8 @@ outcomes! {
     /// A changed policy does not allow it any more.
     NoLongerAllowed = "no_longer_allowed", Warn,
         "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
+    /// An operator closed it: `DELETE /connections`.
+    ClosedByOperator = "closed_by_operator", Info, "an operator closed it through the admin API's DELETE /connections";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

@@ -84,6 +84,7 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
         reason = live.cancelled() => match reason {
             CancelReason::Policy => Outcome::NoLongerAllowed,
             CancelReason::Stopping => Outcome::Cancelled,
+            CancelReason::Operator => Outcome::ClosedByOperator,
         },
     }
 }

@@ -54,6 +54,8 @@ pub enum CancelReason {
     Policy = 1,
     /// The process is stopping.
     Stopping = 2,
+    /// An operator closed it through the admin API.
+    Operator = 3,
 }
 
 /// One live connection as others see it.
@@ -134,6 +136,7 @@ impl Live {
             match self.cancelled.load(Ordering::Acquire) {
                 0 => self.cancel.notified().await,
                 reason if reason == CancelReason::Policy as u8 => return CancelReason::Policy,
+                reason if reason == CancelReason::Operator as u8 => return CancelReason::Operator,
                 _ => return CancelReason::Stopping,
             }
         }
@@ -193,7 +196,7 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Cancels one; false when it is gone.
+    /// Cancels one; false when it is unknown or gone.
     pub fn cancel(&self, id: u64, reason: CancelReason) -> bool {
         let live = self.shard(id).get(&id).cloned();
         live.inspect(|live| live.cancel(reason)).is_some()
@@ -255,6 +258,8 @@ mod tests {
         let policy = CancelReason::Policy;
         assert_eq!(all.cancel_where(policy, |live| live.worker == 0), 1);
         assert_eq!(first.cancelled().await, policy);
+        assert!(all.cancel(first.id, CancelReason::Operator));
+        assert_eq!(first.cancelled().await, CancelReason::Operator);
         drop((first, second));
         assert!(all.is_empty());
     }

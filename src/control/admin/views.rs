@@ -230,7 +230,7 @@ fn endpoint_view(endpoint: &Endpoint, now: u64) -> EndpointView<'_> {
 }
 
 /// Strings, numbers and lists of them always serialize; `null` would be the honest rest.
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
     text.push('\n');
     text

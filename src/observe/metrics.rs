@@ -24,6 +24,7 @@ use crate::model::outcome::Outcome;
 use crate::model::service::Target;
 
 mod bounded;
+mod certificates;
 mod labels;
 mod series;
 #[cfg(test)]
@@ -31,6 +32,8 @@ mod tests;
 mod transport;
 
 use bounded::Bounded;
+pub use certificates::Certificate;
+use certificates::Certificates;
 use labels::{AdminLabels, Labels, WorkerLabels};
 pub use transport::Transport;
 use transport::Transports;
@@ -59,6 +62,7 @@ pub struct Metrics {
     ejections: Counter,
     connects: Results,
     dns: Results,
+    certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refreshes: Results,
@@ -79,6 +83,8 @@ impl Metrics {
         let transports = Arc::new(Transports::new(MAX_SETS));
         r.register_collector(Box::new(Arc::clone(&transports)));
         r.register_collector(Box::new(Process::new()));
+        let certificates = Arc::<Certificates>::default();
+        r.register_collector(Box::new(Arc::clone(&certificates)));
         build_info(&mut r);
         let outcomes = Family::<Labels, Counter>::default();
         r.register("gateway_connections", "Connections ended, by outcome", outcomes.clone());
@@ -106,6 +112,7 @@ impl Metrics {
                 "DNS resolutions",
                 &[("client", "route")],
             ),
+            certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
             certificate_refreshes: Results::new(
@@ -231,8 +238,14 @@ impl Metrics {
         self.dns.count(ok);
     }
 
-    /// Changed credentials are in use since `now`.
-    pub fn credentials_loaded(&self, leaf_not_after: SystemTime, now: SystemTime) {
+    /// Changed credentials are in use since `now`; `all` are their certificates.
+    pub fn credentials_loaded(
+        &self,
+        leaf_not_after: SystemTime,
+        all: Vec<Certificate>,
+        now: SystemTime,
+    ) {
+        self.certificates.replace(all);
         self.certificate_expiry.set(unix_seconds(leaf_not_after));
         self.certificate_refresh.set(unix_seconds(now));
         self.certificate_refreshes.count(true);

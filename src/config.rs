@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
 use crate::model::route::{Onward, SessionMode};
 use crate::model::service::{Port, Target};
@@ -147,6 +148,12 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// One line per connection when it ends.
     pub access: bool,
+    /// The outcomes that have a line; `None` for all.
+    pub access_outcomes: Option<Vec<Outcome>>,
+    /// Clean ends of shorter connections have no line.
+    pub access_min_duration: Duration,
+    /// One in so many clean ends has a line.
+    pub access_sample: u64,
 }
 
 /// `[dns]`: resolution of `dns` routes.

@@ -140,6 +140,9 @@ const LOG: &[Key] = &[
     Key::new("level", Kind::Text(Some("info"))),
     Key::new("format", Kind::Text(Some("text"))),
     Key::new("access", Kind::Boolean(Some(true))),
+    Key::new("access_outcomes", Kind::Texts(None)),
+    Key::new("access_min_duration", Kind::Text(Some("0s"))),
+    Key::new("access_sample", Kind::Integer(Some(1))),
 ];
 
 const DNS: &[Key] = &[

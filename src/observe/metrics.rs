@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::access::Skipped;
 use super::process::Process;
 use crate::model::counts::ByteCounts;
 use crate::model::header::SessionProtocol;
@@ -72,6 +73,8 @@ pub struct Metrics {
     tls: Family<Labels, Gauge>,
     generation: Gauge,
     reloads: Results,
+    ready: Gauge,
+    skipped: [Counter; 3],
     authorized: Verdicts,
     denied: Verdicts,
 }
@@ -127,6 +130,8 @@ impl Metrics {
             tls: add(&mut r, "rustls_info", "What TLS offers"),
             generation: add(&mut r, "gateway_config_generation", "Configuration in force"),
             reloads: Results::new(&mut r, "gateway_config_reloads", "Reloads asked for", &[]),
+            ready: add(&mut r, "gateway_ready", "1 when /ready says so, else 0"),
+            skipped: skipped(&mut r),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
@@ -169,6 +174,18 @@ impl Metrics {
     /// A reload was accepted or refused.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.count(ok);
+    }
+
+    /// What `/ready` says at the time of a scrape.
+    pub fn ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
+    }
+
+    /// The access log left out a connection's line.
+    pub fn access_skipped(&self, reason: Skipped) {
+        if let Some(counter) = self.skipped.get(reason as usize) {
+            counter.inc();
+        }
     }
 
     /// Policy decided about a connection; `rule` is the rule that did.
@@ -340,6 +357,13 @@ fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
     let metric = Histogram::new(BUCKETS);
     registry.register(name, help, metric.clone());
     metric
+}
+
+/// In the order of [`Skipped::ALL`].
+fn skipped(r: &mut Registry) -> [Counter; 3] {
+    let help = "Access-log lines left out, by the filter that did";
+    let family: Family<Labels, Counter> = add(r, "gateway_access_log_skipped", help);
+    Skipped::ALL.map(|why| family.get_or_create_owned(&vec![("reason", why.label().into())]))
 }
 
 /// `proxy_build_info`, with the labels that Linkerd's has. Date and commit are set by the build, if

@@ -20,6 +20,7 @@ use crate::model::outcome::Outcome;
 use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
 use crate::net::socket;
+use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
 use crate::state::State;
 use crate::state::connections::CancelReason;
@@ -56,6 +57,8 @@ pub struct Rules {
     pub connector: Connector,
     /// How long the relay waits.
     pub timeouts: Timeouts,
+    /// Which ends are logged.
+    pub access: Selection,
 }
 
 impl Rules {
@@ -71,6 +74,11 @@ impl Rules {
                 half_closed: settings.limits.half_closed_timeout,
                 idle: settings.limits.idle_timeout,
             },
+            access: Selection::new(
+                settings.log.access_outcomes.as_deref(),
+                settings.log.access_min_duration,
+                settings.log.access_sample,
+            ),
         }
     }
 }

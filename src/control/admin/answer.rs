@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -112,6 +113,7 @@ fn decide(admin: &Admin, page: Page, request: &Request<Received>) -> Answer {
         },
         Page::LogLevel => actions::log_level(admin),
         Page::Metrics => {
+            admin.metrics.ready(closed(admin).is_empty());
             let body = admin.metrics.encode().into();
             Answer { status: StatusCode::OK, kind: OPEN_METRICS, body }
         }
@@ -143,19 +145,22 @@ fn environment(query: &str, headers: &HeaderMap) -> Answer {
 
 /// Reads the gates as they are and never waits.
 fn readiness(admin: &Admin) -> Answer {
-    let gates = admin.state.readiness.gates();
-    let closed: Vec<_> = gates.iter().filter(|(_, is_open)| !is_open).collect();
-    let is_draining = admin.state.draining.is_cancelled();
-    if closed.is_empty() && !is_draining {
+    let closed = closed(admin);
+    if closed.is_empty() {
         return Answer::text(StatusCode::OK, "ready\n");
     }
     let mut body = String::from("not ready\n");
-    if is_draining {
-        body.push_str("draining\n");
-    }
-    for (name, _) in closed {
-        body.push_str(name);
+    for name in closed {
+        body.push_str(&name);
         body.push('\n');
     }
     Answer::text(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+/// Everything that stands against readiness.
+fn closed(admin: &Admin) -> Vec<Arc<str>> {
+    let draining = admin.state.draining.is_cancelled().then(|| "draining".into());
+    let gates = admin.state.readiness.gates().into_iter();
+    let closed = gates.filter(|(_, is_open)| !is_open).map(|(name, _)| name);
+    draining.into_iter().chain(closed).collect()
 }

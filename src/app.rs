@@ -23,6 +23,8 @@ use crate::control::admin::{Admin, Scope};
 use crate::control::credentials::{self, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
+use crate::control::memory::{self, Watermark};
+use crate::model::outcome::Outcome;
 use crate::model::policy::Policy;
 use crate::net::socket;
 use crate::observe::logs::Filter;
@@ -31,15 +33,16 @@ use crate::proxy::accept::accept;
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::runtime::{self, Workers};
 use crate::state::State;
-use crate::state::connections::CancelReason;
 use crate::state::readiness::Latch;
 use crate::tls::provider::{offered, warm_up};
 
 mod changes;
+mod listen;
 mod reload;
 mod signals;
 
 use changes::Changes;
+use listen::{bind, reason, refused};
 use reload::Reloader;
 use signals::{Request, Signals};
 
@@ -279,6 +282,11 @@ impl App {
         );
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
 
+        let watermark = Arc::new(Watermark::new(settings.limits.memory_watermark));
+        let follow =
+            memory::follow(Arc::clone(&watermark), Arc::clone(&state), Arc::clone(&metrics));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
+
         let own_listeners = self.own_listeners();
         let rules = Rules::new(settings, own_listeners.clone());
         let gateway = Arc::new(Gateway::new(Arc::clone(&state), Arc::clone(&metrics), rules));
@@ -290,6 +298,7 @@ impl App {
             metrics,
             gateway,
             own_listeners,
+            watermark,
             discovery,
             followers,
             source,
@@ -342,32 +351,12 @@ async fn finish(
         _ = timeout(deadline, workers.finished()) => {}
         () = signals.forced() => return Ended::Forced,
     }
-    let cancelled = state.connections.cancel_where(CancelReason::Stopping, |_| true);
+    let cancelled = state.connections.cancel_where(Outcome::Cancelled, |_| true);
     if cancelled > 0 {
         tracing::warn!(cancelled, "connections closed at the deadline");
         let _ = timeout(CANCEL_DEADLINE, workers.finished()).await;
     }
     Ended::Stopped
-}
-
-fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), StartError> {
-    let socket = socket::bind(address).map_err(|error| refused(address, key, error))?;
-    let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-    Ok((bound.unwrap_or(address), socket))
-}
-
-fn refused(address: SocketAddr, key: &'static str, error: io::Error) -> StartError {
-    StartError::Listen { address, key, error }
-}
-
-fn reason(error: &io::Error) -> String {
-    let cause = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has this port",
-        io::ErrorKind::AddrNotAvailable => "this host has no such address",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => return error.to_string(),
-    };
-    format!("{cause} ({error})")
 }
 
 /// What ends in which order: the admin API and the control tasks outlive the acceptors.

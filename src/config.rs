@@ -128,6 +128,29 @@ pub struct LimitSettings {
     pub half_closed_timeout: Duration,
     /// How long an open connection may be without a byte; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// Open connections; `None` for any number.
+    pub max_connections: Option<usize>,
+    /// Open connections of one identity; `None` for any number.
+    pub max_connections_per_identity: Option<usize>,
+    /// Connections without a complete ClientHello.
+    pub max_silent_connections: usize,
+    /// Connections between ClientHello and the end of the handshake.
+    pub max_handshakes: usize,
+    /// Connections of one IPv4 address or IPv6 /64 that are not authenticated.
+    pub max_unauthenticated_per_source: usize,
+    /// How much memory may be used before connections are shed.
+    pub memory_watermark: MemoryWatermark,
+}
+
+/// `limits.memory_watermark`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryWatermark {
+    /// A share of the cgroup's limit; none without a limit.
+    Cgroup,
+    /// Never shed.
+    Off,
+    /// Bytes.
+    Bytes(u64),
 }
 
 /// The form of log lines.

@@ -4,3 +4,4 @@
 pub mod admin;
 pub mod credentials;
 pub mod discovery;
+pub mod memory;

@@ -14,3 +14,4 @@ pub mod outcome;
 pub mod policy;
 pub mod route;
 pub mod service;
+pub mod source;

@@ -13,9 +13,11 @@ use crate::model::route::RouteTable;
 use crate::tls::credentials::Credentials;
 
 pub mod connections;
+pub mod pressure;
 pub mod readiness;
 
 use connections::Connections;
+use pressure::Pressure;
 use readiness::Readiness;
 
 /// Everything that control and the data path share.
@@ -33,6 +35,8 @@ pub struct State {
     pub configuration: ArcSwap<Configuration>,
     /// Live connections.
     pub connections: Arc<Connections>,
+    /// Whether memory is too short to accept anything.
+    pub pressure: Pressure,
     /// What `/ready` reads.
     pub readiness: Readiness,
     /// Cancelled when the process begins to stop: `/ready` says no from then on, and kept

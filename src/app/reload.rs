@@ -18,11 +18,13 @@ use crate::config::problem::Problems;
 use crate::control::credentials::{self, LoadError, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
+use crate::control::memory::Watermark;
+use crate::model::outcome::Outcome;
 use crate::model::policy::{Action, Policy};
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
-use crate::state::connections::{CancelReason, Live};
+use crate::state::connections::Live;
 use crate::state::{Configuration, State};
 
 /// Why a configuration was not taken.
@@ -54,6 +56,7 @@ pub(super) struct Reloader {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) own_listeners: Vec<SocketAddr>,
+    pub(super) watermark: Arc<Watermark>,
     pub(super) discovery: Arc<Discovery>,
     pub(super) followers: Followers,
     pub(super) source: Arc<ArcSwap<Source>>,
@@ -100,6 +103,7 @@ impl Reloader {
     fn commit(&mut self, loaded: Loaded) {
         let new = &loaded.settings;
         self.gateway.rules.store(Arc::new(Rules::new(new, self.own_listeners.clone())));
+        self.watermark.change(new.limits.memory_watermark);
         self.discovery.replace(&new.routes);
         self.followers.replace(&dns_names(&new.routes));
         self.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
@@ -128,7 +132,7 @@ impl Reloader {
             }
             _ => false,
         };
-        self.state.connections.cancel_where(CancelReason::Policy, denied)
+        self.state.connections.cancel_where(Outcome::NoLongerAllowed, denied)
     }
 }
 

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use super::problem::Report;
 use super::raw::{Cursor, Node};
-use super::{
-    AdminSettings, DnsSettings, GatewaySettings, LimitSettings, RuntimeSettings, Settings,
-};
+use super::{AdminSettings, DnsSettings, GatewaySettings, RuntimeSettings, Settings};
 use crate::model::service::Port;
 
 mod endpoint;
 mod identity;
+mod limits;
 mod listeners;
 pub mod log;
 mod policy;
@@ -26,13 +25,10 @@ use values::{address, addresses, duration};
 
 /// More workers than any machine has CPUs would only be a typing error.
 const MOST_WORKERS: usize = 1024;
-/// The kernel's own bound of TCP_KEEPIDLE (`MAX_TCP_KEEPIDLE`), in seconds.
-const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// No timeout of a handshake or connect makes sense beyond it; also keeps milliseconds in 32 bits.
 const LONGEST: Duration = Duration::from_secs(86_400);
 /// The shortest timeout: what the timers resolve.
 const SHORTEST: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
 /// Polling files or asking DNS more often than this would only burn CPU.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -46,7 +42,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     let gateway = root.child("gateway").and_then(|at| gateway(&at));
     let admin = root.child("admin").and_then(|at| admin(&at));
     let identity = root.child("identity").and_then(|at| identity::identity(&at));
-    let limits = root.child("limits").and_then(|at| limits(&at));
+    let limits = root.child("limits").and_then(|at| limits::limits(&at));
     let log = root.child("log").and_then(|at| log::log(&at));
     let dns = root.child("dns").and_then(|at| dns(&at));
     let listeners = listeners::listeners(&root, gateway.as_ref(), admin.as_ref());
@@ -109,35 +105,6 @@ fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
     let metrics = at.required("metrics_listen", "a list of addresses", addresses);
     let shutdown = at.required("shutdown", "true or false", Cursor::boolean);
     Some(AdminSettings { listen: listen?, metrics_listen: metrics?, shutdown: shutdown? })
-}
-
-fn limits(at: &Cursor<'_>) -> Option<LimitSettings> {
-    let timeout = |name| at.required(name, "a duration", |at| duration(at, SHORTEST..=LONGEST));
-    let handshake_timeout = timeout("handshake_timeout");
-    let connect_timeout = timeout("connect_timeout");
-    let connect_total_timeout = timeout("connect_total_timeout");
-    let tcp_user_timeout = timeout("tcp_user_timeout");
-    let half_closed_timeout = timeout("half_closed_timeout");
-    let idle_timeout = at.optional("idle_timeout", |at| duration(at, SHORTEST..=LONGEST));
-    let keepalive = at.required("keepalive", "a duration", |at| {
-        // The kernel counts in whole seconds and refuses 0.
-        duration(at, SECOND..=MOST_KEEPALIVE)
-    });
-    if connect_timeout.zip(connect_total_timeout).is_some_and(|(one, all)| one > all) {
-        if let Some(at) = at.child("connect_total_timeout") {
-            at.wrong::<()>("a duration of at least connect_timeout, which it bounds");
-        }
-        return None;
-    }
-    Some(LimitSettings {
-        handshake_timeout: handshake_timeout?,
-        connect_timeout: connect_timeout?,
-        connect_total_timeout: connect_total_timeout?,
-        keepalive: keepalive?,
-        tcp_user_timeout: tcp_user_timeout?,
-        half_closed_timeout: half_closed_timeout?,
-        idle_timeout: idle_timeout?,
-    })
 }
 
 fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {

@@ -134,6 +134,12 @@ const LIMITS: &[Key] = &[
     Key::new("tcp_user_timeout", Kind::Text(Some("30s"))),
     Key::new("half_closed_timeout", Kind::Text(Some("5m"))),
     Key::new("idle_timeout", Kind::Text(None)),
+    Key::new("max_connections", Kind::Integer(None)),
+    Key::new("max_connections_per_identity", Kind::Integer(None)),
+    Key::new("max_silent_connections", Kind::Integer(Some(16_384))),
+    Key::new("max_handshakes", Kind::Integer(Some(8192))),
+    Key::new("max_unauthenticated_per_source", Kind::Integer(Some(4096))),
+    Key::new("memory_watermark", Kind::Text(Some("cgroup"))),
 ];
 
 const LOG: &[Key] = &[

@@ -48,6 +48,18 @@ macro_rules! outcomes {
 outcomes! {
     /// Closed or reset by the peer before its first byte: a load balancer's check.
     ClosedBeforeFirstByte = "closed_before_first_byte", Debug, "";
+    /// limits.max_connections are open.
+    ConnectionLimit = "connection_limit", Debug,
+        "limits.max_connections are open: add replicas, or raise it";
+    /// Dropped as the oldest of too many connections that had not said hello.
+    SilentLimit = "silent_limit", Debug,
+        "more than limits.max_silent_connections wait for a ClientHello and the oldest are dropped; /connections shows from where they come";
+    /// Dropped as the oldest of too many unauthenticated connections of its source.
+    SourceLimit = "source_limit", Debug,
+        "more than limits.max_unauthenticated_per_source of one address are not authenticated and the oldest are dropped; raise it when many clients share an address";
+    /// Dropped as the oldest of too many handshakes in flight.
+    HandshakeLimit = "handshake_limit", Debug,
+        "more than limits.max_handshakes are in flight and the oldest are dropped: add replicas, or raise it when processors are idle";
     /// No complete handshake and header before the deadline.
     HandshakeTimeout = "handshake_timeout", Warn,
         "the peer was silent or too slow; see limits.handshake_timeout";
@@ -81,6 +93,9 @@ outcomes! {
     /// The identity's trust domain is not one of its anchor's.
     IdentityOutsideTrustDomain = "identity_outside_trust_domain", Warn,
         "an anchor vouched for a trust domain that [[identity.trust]] does not give it";
+    /// limits.max_connections_per_identity of this identity are open.
+    IdentityLimit = "identity_limit", Warn,
+        "this identity has limits.max_connections_per_identity open connections; raise it, or see /connections for what it does";
     /// The peer did not negotiate the transport header although it is required.
     TransportHeaderRequired = "transport_header_required", Warn,
         "the client did not offer ALPN transport.l5d.io/v1 and gateway.require_transport_header is set";
@@ -133,6 +148,9 @@ outcomes! {
         "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
     /// An operator closed it: `DELETE /connections`.
     ClosedByOperator = "closed_by_operator", Info, "an operator closed it through the admin API's DELETE /connections";
+    /// Closed to free memory.
+    MemoryLimit = "memory_limit", Info,
+        "memory was above limits.memory_watermark: give the process more, or add replicas";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

@@ -26,6 +26,7 @@ use crate::model::service::Target;
 
 mod bounded;
 mod certificates;
+mod kinds;
 mod labels;
 mod series;
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod transport;
 use bounded::Bounded;
 pub use certificates::Certificate;
 use certificates::Certificates;
+use kinds::{Results, Verdicts, add, histogram};
 use labels::{AdminLabels, Labels, WorkerLabels};
 pub use transport::Transport;
 use transport::Transports;
@@ -48,6 +50,15 @@ const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 
 type HeaderKey = (&'static str, Option<Target>, Identity);
 
+/// What an unauthenticated connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its complete ClientHello.
+    ClientHello,
+    /// The end of its handshake.
+    Handshake,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +71,10 @@ pub struct Metrics {
     header_handles: Bounded<HeaderKey, Counter>,
     transports: Arc<Transports>,
     workers: Family<WorkerLabels, Gauge>,
+    /// In the order of [`Waiting`].
+    waiting: [Gauge; 2],
+    memory: Gauge,
+    watermark: Gauge,
     ejections: Counter,
     connects: Results,
     dns: Results,
@@ -93,6 +108,8 @@ impl Metrics {
         r.register("gateway_connections", "Connections ended, by outcome", outcomes.clone());
         let outcome =
             |o: &Outcome| outcomes.get_or_create_owned(&vec![("outcome", o.label().into())]);
+        let waiting: Family<Labels, Gauge> =
+            add(&mut r, "gateway_unauthenticated_connections", "Open, by what they wait for");
         let headers = "inbound_tcp_transport_header_connections";
         let admin = "Requests to the admin server, by path and status";
         let handshake = "From accept to the end of the TLS handshake";
@@ -107,6 +124,10 @@ impl Metrics {
             header_handles: Bounded::new(MAX_SETS),
             transports,
             workers: add(&mut r, "gateway_worker_open_connections", "Open connections, by worker"),
+            waiting: ["client_hello", "handshake"]
+                .map(|what| waiting.get_or_create_owned(&vec![("waits_for", what.into())])),
+            memory: add(&mut r, "gateway_memory_used_bytes", "As limits.memory_watermark counts"),
+            watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
             dns: Results::new(
@@ -240,6 +261,22 @@ impl Metrics {
         self.workers.get_or_create(&WorkerLabels { worker }).inc_by(delta);
     }
 
+    /// `delta` more unauthenticated connections wait for this.
+    pub fn waiting(&self, waiting: Waiting, delta: i64) {
+        let [client_hello, handshake] = &self.waiting;
+        let gauge = match waiting {
+            Waiting::ClientHello => client_hello,
+            Waiting::Handshake => handshake,
+        };
+        gauge.inc_by(delta);
+    }
+
+    /// Memory in use, and the watermark, in bytes.
+    pub fn memory(&self, used: u64, watermark: Option<u64>) {
+        self.memory.set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.watermark.set(i64::try_from(watermark.unwrap_or(0)).unwrap_or(i64::MAX));
+    }
+
     /// An endpoint was ejected.
     pub fn endpoint_ejected(&self) {
         self.ejections.inc();
@@ -299,64 +336,6 @@ impl Metrics {
         ];
         self.tls.get_or_create(&labels).set(1);
     }
-}
-
-/// Decisions of policy by the rule that made them. Rules come from configuration, so their number
-/// is an operator's choice; it is bounded all the same.
-#[derive(Debug)]
-struct Verdicts {
-    family: Family<Labels, Counter>,
-    handles: Bounded<Arc<str>, Counter>,
-}
-
-impl Verdicts {
-    fn new(registry: &mut Registry, name: &str, help: &str) -> Self {
-        Self { family: add(registry, name, help), handles: Bounded::new(MAX_SETS) }
-    }
-
-    fn count(&self, rule: &Arc<str>) {
-        let series = |rule: &str| self.family.get_or_create_owned(&labels::rule(rule));
-        let handle = self.handles.get(Arc::clone(rule), |rule| series(rule));
-        handle.unwrap_or_else(|| series(labels::OTHER)).inc();
-    }
-}
-
-/// A counter with the two label values `ok` and `error`.
-#[derive(Debug)]
-struct Results {
-    ok: Counter,
-    error: Counter,
-}
-
-impl Results {
-    fn new(r: &mut Registry, name: &str, help: &str, labels: &[(&'static str, &str)]) -> Self {
-        let family: Family<Labels, Counter> = add(r, name, help);
-        let handle = |result: &str| {
-            let mut all: Labels = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-            all.push(("result", result.to_owned()));
-            family.get_or_create_owned(&all)
-        };
-        Self { ok: handle("ok"), error: handle("error") }
-    }
-
-    fn count(&self, ok: bool) {
-        if ok { &self.ok } else { &self.error }.inc();
-    }
-}
-
-fn add<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: prometheus_client::registry::Metric + Clone + Default,
-{
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
-    let metric = Histogram::new(BUCKETS);
-    registry.register(name, help, metric.clone());
-    metric
 }
 
 /// In the order of [`Skipped::ALL`].

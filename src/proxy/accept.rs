@@ -41,6 +41,12 @@ pub async fn accept(
             () = stop.cancelled() => break,
             ready = listener.readable() => ready?,
         };
+        if gateway.state.pressure.is_high() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = gateway.state.pressure.relieved() => {}
+            }
+        }
         match socket::accept(ready.get_inner()) {
             Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -147,6 +153,7 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
+    use crate::proxy::limits::Limits;
     use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
@@ -159,6 +166,13 @@ mod tests {
         let rules = Rules {
             require_transport_header: false,
             handshake_timeout: second,
+            limits: Limits {
+                connections: None,
+                per_identity: None,
+                silent: 1,
+                handshakes: 1,
+                per_source: 1,
+            },
             local_ports: LocalPorts::default(),
             connector: Connector {
                 timeout: second,

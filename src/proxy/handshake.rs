@@ -114,21 +114,66 @@ impl From<IdentifyError> for Refused {
     }
 }
 
-/// Accepts a client.
+/// A complete ClientHello, not answered yet.
+pub struct Hello {
+    accepted: Accepted,
+    stream: TcpStream,
+}
+
+impl Hello {
+    /// The server name that the client asks for, lower-case.
+    pub fn server_name(&self) -> Option<Box<str>> {
+        self.accepted.client_hello().server_name().map(Into::into)
+    }
+
+    /// True when the client offers the transport header.
+    fn offers_header(&self) -> bool {
+        let hello = self.accepted.client_hello();
+        hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN))
+    }
+}
+
+/// Reads until the ClientHello is complete.
+///
+/// # Errors
+/// As [`accept`].
+pub async fn client_hello(stream: TcpStream) -> Result<Hello, Refused> {
+    let mut acceptor = Acceptor::default();
+    let mut seen = false;
+    loop {
+        // An error shows in the read that follows.
+        let _ = stream.readable().await;
+        match read_hello(&stream, &mut acceptor) {
+            Ok(0) if seen => return Err(HandshakeError::Closed.into()),
+            Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
+            Ok(_) => seen = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) if seen => return Err(HandshakeError::Closed.into()),
+            Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok(Hello { accepted, stream }),
+            Ok(None) => {}
+            Err((error, alert)) => {
+                let alerted = write_alert(&stream, alert).then_some(stream);
+                return Err(Refused { error: HandshakeError::Tls(error), alerted });
+            }
+        }
+    }
+}
+
+/// Accepts a client that has said `hello`.
 ///
 /// # Errors
 /// See [`HandshakeError`]. Whatever alert there is has been written; [`Refused::part`] lets it
 /// arrive. Dropping the socket resets it.
 pub async fn accept(
-    stream: TcpStream,
+    hello: Hello,
     credentials: &Credentials,
     require_header: bool,
-    sni: &mut Option<Box<str>>,
 ) -> Result<Established, Refused> {
-    let (accepted, stream) = client_hello(stream).await?;
-    let hello = accepted.client_hello();
-    *sni = hello.server_name().map(Into::into);
-    let wants_header = hello.alpn().is_some_and(|mut offered| offered.any(|p| p == ALPN));
+    let (wants_header, sni) = (hello.offers_header(), hello.server_name());
+    let Hello { accepted, stream } = hello;
     if require_header && !wants_header {
         let _ = stream.try_write(&NO_APPLICATION_PROTOCOL);
         return Err(Refused { error: HandshakeError::HeaderRequired, alerted: Some(stream) });
@@ -155,33 +200,7 @@ pub async fn accept(
     let presented = Presented::new(session.peer_certificates().unwrap_or_default());
     let identity = identify::identify(credentials, Role::Client, &presented, SystemTime::now())?;
     let end = End::Tls(TlsStream::new(stream));
-    Ok(Established { end, identity, transport_header, sni: sni.clone(), early_bytes })
-}
-
-/// Reads until the ClientHello is complete.
-async fn client_hello(stream: TcpStream) -> Result<(Accepted, TcpStream), Refused> {
-    let mut acceptor = Acceptor::default();
-    let mut seen = false;
-    loop {
-        // An error shows in the read that follows.
-        let _ = stream.readable().await;
-        match read_hello(&stream, &mut acceptor) {
-            Ok(0) if seen => return Err(HandshakeError::Closed.into()),
-            Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
-            Ok(_) => seen = true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) if seen => return Err(HandshakeError::Closed.into()),
-            Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
-        }
-        match acceptor.accept() {
-            Ok(Some(accepted)) => return Ok((accepted, stream)),
-            Ok(None) => {}
-            Err((error, alert)) => {
-                let alerted = write_alert(&stream, alert).then_some(stream);
-                return Err(Refused { error: HandshakeError::Tls(error), alerted });
-            }
-        }
-    }
+    Ok(Established { end, identity, transport_header, sni, early_bytes })
 }
 
 /// One read from the socket into the acceptor. The buffer lies on the stack, not in the future.

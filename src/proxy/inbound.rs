@@ -12,6 +12,7 @@ use super::authorize::authorize;
 use super::connect::{Connected, Connector};
 use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
+use super::limits::{Admission, Limits};
 use super::relay::{Timeouts, relay};
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
@@ -23,7 +24,6 @@ use crate::net::socket;
 use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
 use crate::state::State;
-use crate::state::connections::CancelReason;
 use crate::tls::credentials::Credentials;
 
 /// What every connection of the gateway shares.
@@ -33,6 +33,8 @@ pub struct Gateway {
     pub state: Arc<State>,
     /// Where outcomes are counted.
     pub metrics: Arc<Metrics>,
+    /// Who waits to be authenticated, and who is in.
+    pub admission: Arc<Admission>,
     /// What a reload may change; a connection keeps what it began with.
     pub rules: ArcSwap<Rules>,
 }
@@ -40,7 +42,8 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway whose first connections find these rules.
     pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
-        Self { state, metrics, rules: ArcSwap::from_pointee(rules) }
+        let admission = Arc::new(Admission::new(Arc::clone(&metrics)));
+        Self { state, metrics, admission, rules: ArcSwap::from_pointee(rules) }
     }
 }
 
@@ -51,6 +54,8 @@ pub struct Rules {
     pub require_transport_header: bool,
     /// From accept to the end of the header.
     pub handshake_timeout: Duration,
+    /// The most of everything.
+    pub limits: Limits,
     /// Ports of this host that may be asked for.
     pub local_ports: LocalPorts,
     /// How endpoints are connected.
@@ -67,6 +72,7 @@ impl Rules {
         Self {
             require_transport_header: settings.gateway.require_transport_header,
             handshake_timeout: settings.limits.handshake_timeout,
+            limits: Limits::new(&settings.limits),
             local_ports: LocalPorts::new(&settings.gateway),
             connector: Connector::new(&settings.limits, own_listeners),
             timeouts: Timeouts {
@@ -89,11 +95,7 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
     let live = Arc::clone(&session.registration);
     tokio::select! {
         outcome = converse(gateway, stream, session) => outcome,
-        reason = live.cancelled() => match reason {
-            CancelReason::Policy => Outcome::NoLongerAllowed,
-            CancelReason::Stopping => Outcome::Cancelled,
-            CancelReason::Operator => Outcome::ClosedByOperator,
-        },
+        outcome = live.cancelled() => outcome,
     }
 }
 
@@ -108,7 +110,7 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         return Outcome::TlsFailed;
     };
     // The handshake's state is several KiB: boxed, it is gone before the relay begins.
-    let begun = Box::pin(begin(&rules, stream, &credentials, session));
+    let begun = Box::pin(begin(gateway, &rules, stream, &credentials, session));
     let (established, received) = match timeout_at(deadline, begun).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(Ended { outcome, refused })) => {
@@ -147,30 +149,44 @@ struct Ended {
     refused: Option<Refused>,
 }
 
-/// Handshake, identity, and the header where one was negotiated.
+/// Admission, handshake, identity, and the header where one was negotiated.
 async fn begin(
+    gateway: &Gateway,
     rules: &Rules,
     stream: TcpStream,
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
-    let require_header = rules.require_transport_header;
-    let accepted = handshake::accept(stream, credentials, require_header, &mut session.sni).await;
-    let mut established = accepted.map_err(|refused| Ended {
-        outcome: explained(session, &refused.error, refused.error.outcome()),
-        refused: Some(refused),
-    })?;
+    let limits = &rules.limits;
+    let open = gateway.state.connections.len();
+    let admitted = gateway.admission.admit(limits, open, &session.registration);
+    let mut waiting = admitted.map_err(|error| ended(session, &error, error.outcome()))?;
+    waiting.came_from(limits, session.registration.peer.ip());
+    let hello = handshake::client_hello(stream).await.map_err(|error| refused(session, error))?;
+    waiting.said_hello(limits);
+    session.sni = hello.server_name();
+    let accepted = handshake::accept(hello, credentials, rules.require_transport_header).await;
+    let mut established = accepted.map_err(|error| refused(session, error))?;
     session.established(&established.identity, established.transport_header);
+    let authenticated = waiting.authenticated(limits, &established.identity);
+    session.authenticated =
+        Some(authenticated.map_err(|error| ended(session, &error, error.outcome()))?);
     if !established.transport_header {
         return Ok((established, None));
     }
     let early = std::mem::take(&mut established.early_bytes);
     let received = header::receive(&mut established.end, early).await;
-    let received = received.map_err(|error| Ended {
-        outcome: explained(session, &error, error.outcome()),
-        refused: None,
-    })?;
+    let received = received.map_err(|error| ended(session, &error, error.outcome()))?;
     Ok((established, Some(received)))
+}
+
+fn ended(session: &mut Session, detail: &impl ToString, outcome: Outcome) -> Ended {
+    Ended { outcome: explained(session, detail, outcome), refused: None }
+}
+
+fn refused(session: &mut Session, refused: Refused) -> Ended {
+    let outcome = explained(session, &refused.error, refused.error.outcome());
+    Ended { outcome, refused: Some(refused) }
 }
 
 /// Route and policy: where the connection may go. Not async, so that the snapshots it loads are no

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::authorize::{Allowed, Denied};
 use super::connect::Connected;
+use super::limits::Authenticated;
 use super::relay::{Broken, Side};
 use super::route::RouteError;
 use crate::model::header::SessionProtocol;
@@ -23,6 +24,8 @@ pub struct Session {
     pub registration: Registration,
     /// The server name of the ClientHello.
     pub sni: Option<Box<str>>,
+    /// Its place in the count of its identity.
+    pub authenticated: Option<Authenticated>,
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,
@@ -45,6 +48,7 @@ impl Session {
         Self {
             registration,
             sni: None,
+            authenticated: None,
             metrics,
             accepted: Instant::now(),
             established: None,

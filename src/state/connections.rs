@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
 use crate::model::service::Target;
 
 /// Locks taken by different connections should rarely meet.
@@ -46,18 +47,6 @@ impl Stage {
     }
 }
 
-/// Why a connection is cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CancelReason {
-    /// Policy changed and does not allow it any more.
-    Policy = 1,
-    /// The process is stopping.
-    Stopping = 2,
-    /// An operator closed it through the admin API.
-    Operator = 3,
-}
-
 /// One live connection as others see it.
 #[derive(Debug)]
 pub struct Live {
@@ -77,7 +66,7 @@ pub struct Live {
     identity: OnceLock<Identity>,
     target: OnceLock<Target>,
     endpoint: OnceLock<SocketAddr>,
-    /// A [`CancelReason`], or 0.
+    /// 1 + the index of the outcome that it is to end with, or 0.
     cancelled: AtomicU8,
     cancel: Notify,
 }
@@ -124,20 +113,25 @@ impl Live {
         let _ = self.endpoint.set(endpoint);
     }
 
-    /// Asks the connection to end; it does so at its next await.
-    pub fn cancel(&self, reason: CancelReason) {
-        self.cancelled.store(reason as u8, Ordering::Release);
+    /// Asks the connection to end with this outcome; it does so at its next await.
+    pub fn cancel(&self, outcome: Outcome) {
+        let index = u8::try_from(outcome as usize + 1).unwrap_or(u8::MAX);
+        self.cancelled.store(index, Ordering::Release);
         self.cancel.notify_one();
     }
 
+    /// True once it has been asked to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) != 0
+    }
+
     /// Completes when the connection is cancelled. Only the connection itself waits here.
-    pub async fn cancelled(&self) -> CancelReason {
+    pub async fn cancelled(&self) -> Outcome {
         loop {
-            match self.cancelled.load(Ordering::Acquire) {
-                0 => self.cancel.notified().await,
-                reason if reason == CancelReason::Policy as u8 => return CancelReason::Policy,
-                reason if reason == CancelReason::Operator as u8 => return CancelReason::Operator,
-                _ => return CancelReason::Stopping,
+            let index = usize::from(self.cancelled.load(Ordering::Acquire));
+            match index.checked_sub(1).and_then(|index| Outcome::ALL.get(index)) {
+                Some(outcome) => return *outcome,
+                None => self.cancel.notified().await,
             }
         }
     }
@@ -148,6 +142,7 @@ impl Live {
 pub struct Connections {
     shards: [Mutex<HashMap<u64, Arc<Live>>>; SHARDS],
     next: AtomicU64,
+    open: AtomicUsize,
 }
 
 impl Connections {
@@ -172,6 +167,7 @@ impl Connections {
             cancelled: AtomicU8::new(0),
             cancel: Notify::new(),
         });
+        self.open.fetch_add(1, Ordering::Relaxed);
         self.shard(live.id).insert(live.id, Arc::clone(&live));
         Registration { live, connections: Arc::clone(self) }
     }
@@ -188,7 +184,7 @@ impl Connections {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.open.load(Ordering::Relaxed)
     }
 
     /// True when there are none.
@@ -196,15 +192,15 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Cancels one; false when it is unknown or gone.
-    pub fn cancel(&self, id: u64, reason: CancelReason) -> bool {
+    /// Cancels one; false when it is gone.
+    pub fn cancel(&self, id: u64, outcome: Outcome) -> bool {
         let live = self.shard(id).get(&id).cloned();
-        live.inspect(|live| live.cancel(reason)).is_some()
+        live.inspect(|live| live.cancel(outcome)).is_some()
     }
 
     /// Cancels all that `which` names and says how many.
-    pub fn cancel_where(&self, reason: CancelReason, which: impl Fn(&Live) -> bool) -> usize {
-        self.list().iter().filter(|live| which(live)).map(|live| live.cancel(reason)).count()
+    pub fn cancel_where(&self, outcome: Outcome, which: impl Fn(&Live) -> bool) -> usize {
+        self.list().iter().filter(|live| which(live)).map(|live| live.cancel(outcome)).count()
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
@@ -232,6 +228,7 @@ impl std::ops::Deref for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.connections.shard(self.live.id).remove(&self.live.id);
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -252,14 +249,12 @@ mod tests {
             (all.register(address, address, 0), all.register(address, address, 1));
         let ids: Vec<_> = all.list().iter().map(|live| live.id).collect();
         assert_eq!(ids, [first.id, second.id]);
-        let stopping = CancelReason::Stopping;
+        let stopping = Outcome::Cancelled;
         assert!(all.cancel(second.id, stopping) && !all.cancel(99, stopping));
         assert_eq!(second.cancelled().await, stopping);
-        let policy = CancelReason::Policy;
+        let policy = Outcome::NoLongerAllowed;
         assert_eq!(all.cancel_where(policy, |live| live.worker == 0), 1);
         assert_eq!(first.cancelled().await, policy);
-        assert!(all.cancel(first.id, CancelReason::Operator));
-        assert_eq!(first.cancelled().await, CancelReason::Operator);
         drop((first, second));
         assert!(all.is_empty());
     }

@@ -7,7 +7,7 @@ use crate::fixture::TARGET;
 use crate::support::backend;
 use crate::support::certs::TestCa;
 use crate::support::client::Client;
-use crate::support::gateway::Builder;
+use crate::support::gateway::{Builder, PATIENCE};
 use crate::support::namespace::{inside, link, run};
 use crate::support::tcp::read_to_fault;
 
@@ -27,7 +27,9 @@ fn lose(cut: &str, outcome: &str, idle: bool) {
     link(gateway.pid(), 2);
     let address = ([10, 77, 1, 2], gateway.address.port()).into();
     let mut client = Client::new(&ca).open(address, TARGET);
-    let mut backend = connections.recv().expect("the backend is reached");
+    let mut backend = connections
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| panic!("the backend was not reached: {}", gateway.outcome()));
     client.write_all(b"ping").and_then(|()| client.flush()).expect("sent");
     backend.read_exact(&mut [0; 4]).expect("relayed");
     run(&format!("ip link set {cut} down"));

@@ -16,6 +16,14 @@ pub fn duration(at: &Cursor<'_>, range: RangeInclusive<Duration>) -> Option<Dura
     })
 }
 
+/// A number of bytes like `"512MiB"`.
+pub fn size(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let (number, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    number.trim().parse::<u64>().ok()?.checked_mul(*unit)
+}
+
 /// An IP address with a port; port 0 lets the system choose, which tests use.
 pub fn address(at: &Cursor<'_>) -> Option<SocketAddr> {
     at.parsed("an address and port like \"0.0.0.0:4143\" or \"[::]:4143\"", |text| {

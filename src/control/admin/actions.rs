@@ -9,7 +9,8 @@ use super::answer::Answer;
 use super::query;
 use crate::config::check::log;
 use crate::model::identity::Identity;
-use crate::state::connections::{CancelReason, Live};
+use crate::model::outcome::Outcome;
+use crate::state::connections::Live;
 
 /// What a DELETE without a selection is told: closing all is never meant by accident.
 const SELECT: &str = "say which connections to close: DELETE /connections/<id> with an id of GET \
@@ -18,7 +19,7 @@ const SELECT: &str = "say which connections to close: DELETE /connections/<id> w
 /// `DELETE /connections/<id>`
 pub(super) fn close_one(admin: &Admin, path: &str) -> Answer {
     let id = path.strip_prefix("/connections/").and_then(|id| id.parse::<u64>().ok());
-    let is_closed = |id: &u64| admin.state.connections.cancel(*id, CancelReason::Operator);
+    let is_closed = |id: &u64| admin.state.connections.cancel(*id, Outcome::ClosedByOperator);
     let Some(id) = id.filter(is_closed) else {
         let body = "no live connection has this id; GET /connections lists them\n";
         return Answer::text(StatusCode::NOT_FOUND, body);
@@ -39,7 +40,7 @@ pub(super) fn close_by_identity(admin: &Admin, query: &str) -> Answer {
         Err(error) => return refused(format!("the identity cannot be one: {error}\n")),
     };
     let is_its = |live: &Live| live.identity() == Some(&identity);
-    let count = admin.state.connections.cancel_where(CancelReason::Operator, is_its);
+    let count = admin.state.connections.cancel_where(Outcome::ClosedByOperator, is_its);
     tracing::info!(%identity, closed = count, "connections closed through the admin API");
     closed(count)
 }

@@ -12,10 +12,11 @@ use super::answer::{answer, wants_body};
 use super::body::{BodyError, MAX_BODY, Received, receive};
 use super::*;
 use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Onward, Route, RouteTable, SessionMode};
 use crate::model::service::{Port, Target};
 use crate::state::CredentialsStatus;
-use crate::state::connections::{CancelReason, Live, Stage};
+use crate::state::connections::{Live, Stage};
 
 const PRIVATE: [&str; 6] =
     ["/metrics", "/config_dump", "/certs", "/routes", "/connections", "/env.json"];
@@ -247,7 +248,7 @@ fn an_operator_closes_one_connection_or_all_of_an_identity() {
         (200, "{\"closed\":2}\n".to_owned())
     );
     assert_eq!(delete("/connections?identity=spiffe://td/b"), (200, "{\"closed\":0}\n".to_owned()));
-    let cancelled = std::task::Poll::Ready(CancelReason::Operator);
+    let cancelled = std::task::Poll::Ready(Outcome::ClosedByOperator);
     assert!(all.iter().all(|live| is_cancelled(live) == cancelled));
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-/// A selector, or a label in a grouping.
+/// Label, operator, value.
+pub type Matcher = (String, String, String);
+
+/// What an expression names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Each metric with the matchers of its selector: label, operator, value.
-    pub metrics: Vec<(String, Vec<(String, String, String)>)>,
+    /// Each metric with the matchers of its selector.
+    pub metrics: Vec<(String, Vec<Matcher>)>,
     /// Labels of `by`, `on` and the like, and of `label_values`.
     pub groupings: BTreeSet<String>,
 }
@@ -72,7 +75,7 @@ fn labels(tokens: &[Token], mut at: usize, names: &mut Names) -> usize {
 }
 
 /// Reads `{label="value",...}` if it is there; returns the place behind it.
-fn matchers(tokens: &[Token], mut at: usize) -> (Vec<(String, String, String)>, usize) {
+fn matchers(tokens: &[Token], mut at: usize) -> (Vec<Matcher>, usize) {
     let mut found = Vec::new();
     if tokens.get(at) != Some(&Token::Sign('{')) {
         return (found, at);

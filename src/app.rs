@@ -37,10 +37,12 @@ use crate::state::readiness::Latch;
 use crate::tls::provider::{offered, warm_up};
 
 mod changes;
+mod listen;
 mod reload;
 mod signals;
 
 use changes::Changes;
+use listen::{bind, reason, refused};
 use reload::Reloader;
 use signals::{Request, Signals};
 
@@ -74,7 +76,7 @@ pub enum StartError {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// After TERM or INT, connections finished or their deadline passed.
+    /// After TERM, INT or /shutdown, connections finished or their deadline passed.
     Stopped,
     /// A second TERM or INT.
     Forced,
@@ -148,7 +150,7 @@ impl App {
         all.chain(self.metrics_listeners()).collect()
     }
 
-    /// Runs until TERM or INT. `ready` is called once connections are accepted.
+    /// Runs until TERM, INT or /shutdown. `ready` is called once connections are accepted.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -158,15 +160,15 @@ impl App {
     }
 
     async fn control(mut self, ready: impl FnOnce()) -> Result<Ended, StartError> {
-        let mut signals = Signals::new()?;
         let tasks = TaskTracker::new();
         let stop = Stop::default();
+        let mut signals = Signals::new(stop.asked.clone())?;
         let gates = Gates::new(&self.state);
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Arc::new(Workers::start(workers, &self.state.readiness, warm_up)?);
         let (mut reloader, mut loaded) = self.start_control(&tasks, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
-        let admin = self.start_admin(&stop.everything)?;
+        let admin = self.start_admin(&stop)?;
 
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
@@ -225,7 +227,7 @@ impl App {
         );
         tokio::select! {
             () = tokio::time::sleep(lame_duck) => false,
-            () = signals.stop() => true,
+            () = signals.forced() => true,
         }
     }
 
@@ -306,11 +308,13 @@ impl App {
     }
 
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
-    fn start_admin(&self, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
+    fn start_admin(&self, stop: &Stop) -> Result<JoinHandle<()>, StartError> {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
             clock: runtime::now_millis,
+            filter: Some(self.filter.clone()),
+            shutdown: self.loaded.settings.admin.shutdown.then(|| stop.asked.clone()),
         });
         let listen = |(address, socket): &(SocketAddr, Socket), key| {
             let listener = socket.try_clone().and_then(socket::listen);
@@ -320,7 +324,7 @@ impl App {
         for reserved in &self.metrics_listeners {
             listeners.push((listen(reserved, "admin.metrics_listen")?, Scope::Metrics));
         }
-        let stop = stop.clone();
+        let stop = stop.everything.clone();
         Ok(runtime::spawn_thread("admin", async move {
             let tasks = TaskTracker::new();
             for (listener, scope) in listeners {
@@ -345,7 +349,7 @@ async fn finish(
 ) -> Ended {
     tokio::select! {
         _ = timeout(deadline, workers.finished()) => {}
-        () = signals.stop() => return Ended::Forced,
+        () = signals.forced() => return Ended::Forced,
     }
     let cancelled = state.connections.cancel_where(Outcome::Cancelled, |_| true);
     if cancelled > 0 {
@@ -355,29 +359,11 @@ async fn finish(
     Ended::Stopped
 }
 
-fn bind(address: SocketAddr, key: &'static str) -> Result<(SocketAddr, Socket), StartError> {
-    let socket = socket::bind(address).map_err(|error| refused(address, key, error))?;
-    let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-    Ok((bound.unwrap_or(address), socket))
-}
-
-fn refused(address: SocketAddr, key: &'static str, error: io::Error) -> StartError {
-    StartError::Listen { address, key, error }
-}
-
-fn reason(error: &io::Error) -> String {
-    let cause = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has this port",
-        io::ErrorKind::AddrNotAvailable => "this host has no such address",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => return error.to_string(),
-    };
-    format!("{cause} ({error})")
-}
-
 /// What ends in which order: the admin API and the control tasks outlive the acceptors.
 #[derive(Default)]
 struct Stop {
+    /// By the admin API.
+    asked: CancellationToken,
     accepting: CancellationToken,
     everything: CancellationToken,
 }

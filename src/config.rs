@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
 use crate::model::route::{Onward, SessionMode};
 use crate::model::service::{Port, Target};
@@ -91,6 +92,8 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Addresses where anyone may read `/metrics`.
     pub metrics_listen: Vec<SocketAddr>,
+    /// `POST /shutdown` drains as TERM does.
+    pub shutdown: bool,
 }
 
 /// `[identity]`: who we are and whom we trust.
@@ -179,6 +182,12 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// One line per connection when it ends.
     pub access: bool,
+    /// The outcomes that have a line; `None` for all.
+    pub access_outcomes: Option<Vec<Outcome>>,
+    /// Clean ends of shorter connections have no line.
+    pub access_min_duration: Duration,
+    /// One in so many clean ends has a line.
+    pub access_sample: u64,
 }
 
 /// `[dns]`: resolution of `dns` routes.

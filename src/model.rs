@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod counts;
 pub mod header;
 pub mod identity;
+pub mod last_use;
 pub mod outcome;
 pub mod policy;
 pub mod route;

@@ -44,7 +44,13 @@ impl Server {
         };
         let port = listener.local_addr().unwrap().port();
         let state = Arc::<State>::default();
-        let admin = Admin { state: Arc::clone(&state), metrics: Metrics::new(), clock: || 0 };
+        let admin = Admin {
+            state: Arc::clone(&state),
+            metrics: Metrics::new(),
+            clock: || 0,
+            filter: None,
+            shutdown: None,
+        };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let served = tracker.spawn(Arc::new(admin).serve(
             listener,

@@ -24,7 +24,13 @@ fn cpu_time() -> Duration {
 async fn no_free_descriptor_is_waited_out_without_spinning() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = Arc::new(Admin { state: Arc::default(), metrics: Metrics::new(), clock: || 0 });
+    let admin = Arc::new(Admin {
+        state: Arc::default(),
+        metrics: Metrics::new(),
+        clock: || 0,
+        filter: None,
+        shutdown: None,
+    });
     // It waits in the accept queue while nothing can accept it.
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "credentials/anchors.rs"]
+mod anchors;
 #[path = "credentials/bad_files.rs"]
 mod bad_files;
 #[path = "credentials/reload.rs"]

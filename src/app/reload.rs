@@ -94,9 +94,8 @@ impl Reloader {
             credentials::load(&Source::new(&new.identity, &new.routes))?;
         }
         self.followers.prepare(&dns_names(&new.routes))?;
-        if new.log != self.settings.log {
-            self.filter.change(&new.log.level, new.log.access)?;
-        }
+        // Also when it is the same: a level that was set through the admin API ends here.
+        self.filter.change(&new.log.level, new.log.access)?;
         Ok(loaded)
     }
 

@@ -7,20 +7,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::problem::Report;
 use super::raw::{Cursor, Node};
-use super::schema::closest;
-use super::{
-    AdminSettings, DnsSettings, GatewaySettings, LogFormat, LogSettings, RecordLayer, RuntimeSettings, Settings,
-};
+use super::{AdminSettings, DnsSettings, GatewaySettings, RecordLayer, RuntimeSettings, Settings};
 use crate::model::service::Port;
 
 mod endpoint;
 mod identity;
 mod limits;
 mod listeners;
+pub mod log;
 mod policy;
 mod route;
 mod values;
@@ -47,7 +43,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     let admin = root.child("admin").and_then(|at| admin(&at));
     let identity = root.child("identity").and_then(|at| identity::identity(&at));
     let limits = root.child("limits").and_then(|at| limits::limits(&at));
-    let log = root.child("log").and_then(|at| log(&at));
+    let log = root.child("log").and_then(|at| log::log(&at));
     let dns = root.child("dns").and_then(|at| dns(&at));
     let listeners = listeners::listeners(&root, gateway.as_ref(), admin.as_ref());
     // An unusable file may set other listeners than those that are left.
@@ -111,34 +107,8 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
 fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
     let listen = at.required("listen", "an address", address);
     let metrics = at.required("metrics_listen", "a list of addresses", addresses);
-    Some(AdminSettings { listen: listen?, metrics_listen: metrics? })
-}
-
-fn log(at: &Cursor<'_>) -> Option<LogSettings> {
-    let level = at.required("level", "a log filter", filter);
-    let format = at.required("format", "a format", |at| {
-        one_of(at, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
-    });
-    let access = at.required("access", "true or false", Cursor::boolean);
-    Some(LogSettings { level: level?, format: format?, access: access? })
-}
-
-fn filter(at: &Cursor<'_>) -> Option<String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let expected = "a filter like \"info\" or \"warn,linkerd_gateway=debug\"";
-    let text = at.parsed(expected, |text| Some(text.trim()).filter(|text| !text.is_empty()))?;
-    if let Err(error) = EnvFilter::builder().parse(text) {
-        return at.wrong(&format!("{expected} ({})", super::raw::shown(&error.to_string())));
-    }
-    // The parser takes a misspelt level for the name of a crate, which would silence everything.
-    for word in text.split(',').map(str::trim) {
-        let known = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
-        let near = closest(&word.to_ascii_lowercase(), LEVELS).filter(|_| !known);
-        if let Some(level) = near {
-            return at.wrong(&format!("{expected}: did you mean \"{level}\"?"));
-        }
-    }
-    Some(text.to_owned())
+    let shutdown = at.required("shutdown", "true or false", Cursor::boolean);
+    Some(AdminSettings { listen: listen?, metrics_listen: metrics?, shutdown: shutdown? })
 }
 
 fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {

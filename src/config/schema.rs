@@ -111,6 +111,7 @@ const GATEWAY: &[Key] = &[
 const ADMIN: &[Key] = &[
     Key::new("listen", Kind::Text(Some("[::]:4191"))),
     Key::new("metrics_listen", Kind::Texts(Some(&[]))),
+    Key::new("shutdown", Kind::Boolean(Some(false))),
 ];
 
 const IDENTITY: &[Key] = &[
@@ -146,6 +147,9 @@ const LOG: &[Key] = &[
     Key::new("level", Kind::Text(Some("info"))),
     Key::new("format", Kind::Text(Some("text"))),
     Key::new("access", Kind::Boolean(Some(true))),
+    Key::new("access_outcomes", Kind::Texts(None)),
+    Key::new("access_min_duration", Kind::Text(Some("0s"))),
+    Key::new("access_sample", Kind::Integer(Some(1))),
 ];
 
 const DNS: &[Key] = &[

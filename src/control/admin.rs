@@ -1,4 +1,5 @@
-//! The admin server on 4191: probes for everyone, the rest of the API from loopback only.
+//! The admin server on 4191: probes for everyone, the rest of the API from loopback only. `page`
+//! lists its paths, `views` shows, `actions` changes.
 //!
 //! `app` runs [`Admin::serve`] on a thread of its own, so that probes are answered however busy the
 //! data path is. Plain and TLS, HTTP/1 and HTTP/2 with prior knowledge share the port: the first
@@ -15,11 +16,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::observe::logs::Filter;
 use crate::observe::metrics::Metrics;
 use crate::state::State;
 
+mod actions;
 mod answer;
+mod body;
 mod connection;
+mod environment;
+mod page;
+mod query;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -46,6 +53,10 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Milliseconds on the clock that ejections are measured with.
     pub clock: fn() -> u64,
+    /// What the process logs; `None` where it cannot be changed.
+    pub filter: Option<Filter>,
+    /// Asks the process to stop; `None` where it is not configured.
+    pub shutdown: Option<CancellationToken>,
 }
 
 /// What a listener is for.

@@ -13,11 +13,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::config::{IdentitySettings, RouteSettings};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Certificate, Metrics};
 use crate::state::{CredentialsStatus, State};
 use crate::tls::credentials::{
     Credentials, CredentialsError, FileContent, Material, RouteMaterial,
 };
+use crate::tls::facts::CertificateFacts;
 
 /// Wait between attempts while there are no credentials at all.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
@@ -158,9 +159,10 @@ impl Follower {
     fn accept(&self, credentials: Credentials, now: SystemTime) {
         let (identity, generation) = (credentials.identity.clone(), credentials.generation);
         let (anchors, expires) = (credentials.verifier.anchors().len(), credentials.leaf_not_after);
+        let certificates = credentials.certificates.iter().map(series).collect();
         // Swapped before anybody is told: who reads the line may rely on it.
         self.state.credentials.store(Some(Arc::new(credentials)));
-        self.metrics.credentials_loaded(expires, now);
+        self.metrics.credentials_loaded(expires, certificates, now);
         tracing::info!(%identity, generation, anchors,
             expires = %humantime::format_rfc3339_seconds(expires),
             "credentials loaded; new handshakes use them");
@@ -203,6 +205,18 @@ impl Follower {
 
     fn update(&self, change: impl Fn(&CredentialsStatus) -> CredentialsStatus) {
         self.state.credentials_status.rcu(|status| change(status));
+    }
+}
+
+/// What metrics say of a certificate.
+fn series(facts: &CertificateFacts) -> Certificate {
+    Certificate {
+        role: facts.role.label(),
+        file: facts.path.display().to_string(),
+        subject: facts.subject.clone(),
+        serial: facts.serial.clone(),
+        not_after: facts.not_after,
+        last_use: facts.last_use.clone(),
     }
 }
 

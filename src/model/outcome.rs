@@ -146,6 +146,8 @@ outcomes! {
     /// A changed policy does not allow it any more.
     NoLongerAllowed = "no_longer_allowed", Warn,
         "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
+    /// An operator closed it: `DELETE /connections`.
+    ClosedByOperator = "closed_by_operator", Info, "an operator closed it through the admin API's DELETE /connections";
     /// Closed to free memory.
     MemoryLimit = "memory_limit", Info,
         "memory was above limits.memory_watermark: give the process more, or add replicas";

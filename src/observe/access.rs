@@ -1,4 +1,5 @@
-//! The access log: exactly one line per connection, written when it ends.
+//! The access log: one line per connection, written when it ends; `select` decides which ends an
+//! operator wants to see, all of them by default.
 //!
 //! Its target is `access`, its level the outcome's. Absent facts are left out. What a peer wrote
 //! (server name, requested target, detail) is percent-escaped and cut, so that no line can be
@@ -9,6 +10,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::{Level, event};
+
+mod select;
+
+pub use select::{Selection, Skipped};
 
 use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
@@ -61,6 +66,8 @@ pub struct AccessRecord<'a> {
     pub total: Duration,
     /// What exactly was wrong; may contain text from the peer.
     pub detail: Option<&'a str>,
+    /// How many clean ends the line stands for, when only samples of them are logged.
+    pub sample: Option<u64>,
 }
 
 impl<'a> AccessRecord<'a> {
@@ -86,6 +93,7 @@ impl<'a> AccessRecord<'a> {
             connect: None,
             total: Duration::ZERO,
             detail: None,
+            sample: None,
         }
     }
 }
@@ -119,6 +127,7 @@ pub fn log(record: &AccessRecord<'_>) {
                 total_ms = milliseconds(record.total),
                 detail = record.detail.map(clean).as_deref(),
                 hint = hint(record.outcome),
+                sample = record.sample,
                 "connection",
             )
         };

@@ -4,6 +4,8 @@
 //! `message` and the event's fields side by side.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
@@ -39,7 +41,11 @@ pub fn init(level: &str, json: bool, access: bool) -> Result<Filter, LogError> {
 
 /// Changes what is logged while the process runs.
 #[derive(Clone, Debug)]
-pub struct Filter(reload::Handle<EnvFilter, Registry>);
+pub struct Filter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    /// Whether the access log is switched on.
+    access: Arc<AtomicBool>,
+}
 
 impl Filter {
     /// As the arguments of [`init`].
@@ -48,7 +54,25 @@ impl Filter {
     /// See [`LogError`]; the old filter stays.
     pub fn change(&self, level: &str, access: bool) -> Result<(), LogError> {
         let filter = filter(level, access)?;
-        self.0.reload(filter).map_err(LogError::Reload)
+        self.handle.reload(filter).map_err(LogError::Reload)?;
+        self.access.store(access, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Changes the level alone: the access log stays on or off.
+    ///
+    /// # Errors
+    /// As [`Filter::change`].
+    pub fn change_level(&self, level: &str) -> Result<(), LogError> {
+        self.change(level, self.access.load(Ordering::Relaxed))
+    }
+
+    /// The filter in force, what was added for the access log included; a valid level itself.
+    ///
+    /// # Errors
+    /// When the subscriber is gone.
+    pub fn current(&self) -> Result<String, LogError> {
+        self.handle.with_current(ToString::to_string).map_err(LogError::Reload)
     }
 }
 
@@ -74,7 +98,8 @@ where
     } else {
         Box::new(registry.with(lines.with_ansi(colours)))
     };
-    Ok((subscriber, Filter(handle)))
+    let access = Arc::new(AtomicBool::new(access));
+    Ok((subscriber, Filter { handle, access }))
 }
 
 fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
@@ -101,7 +126,7 @@ fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
@@ -226,6 +251,22 @@ mod tests {
             access::log(&record(Outcome::NotTls));
         });
         assert!(!lines[0].contains("hint=") && lines[1].contains("hint="), "{lines:?}");
+    }
+
+    #[test]
+    fn the_level_changes_alone_and_what_is_shown_can_be_set_again() {
+        let (_subscriber, filter) =
+            subscriber("info", false, false, false, std::io::sink).expect("a subscriber");
+        assert!(filter.current().expect("a filter").contains("access=off"));
+        filter.change_level("debug").expect("changed");
+        let shown = filter.current().expect("a filter");
+        assert!(shown.contains("access=off") && shown.contains("debug"), "{shown}");
+        filter.change_level(&shown).expect("changed");
+        assert_eq!(filter.current().expect("a filter"), shown);
+        filter.change("warn", true).expect("changed");
+        assert!(filter.current().expect("a filter").contains("access=info"));
+        assert!(filter.change_level("x=y=z").is_err());
+        assert!(filter.current().expect("a filter").contains("warn"), "the old one stays");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::access::Skipped;
 use super::process::Process;
 use crate::model::counts::ByteCounts;
 use crate::model::header::SessionProtocol;
@@ -24,6 +25,8 @@ use crate::model::outcome::Outcome;
 use crate::model::service::Target;
 
 mod bounded;
+mod certificates;
+mod kinds;
 mod labels;
 mod series;
 #[cfg(test)]
@@ -31,6 +34,9 @@ mod tests;
 mod transport;
 
 use bounded::Bounded;
+pub use certificates::Certificate;
+use certificates::Certificates;
+use kinds::{Results, Verdicts, add, histogram};
 use labels::{AdminLabels, Labels, WorkerLabels};
 pub use transport::Transport;
 use transport::Transports;
@@ -72,6 +78,7 @@ pub struct Metrics {
     ejections: Counter,
     connects: Results,
     dns: Results,
+    certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refreshes: Results,
@@ -81,6 +88,8 @@ pub struct Metrics {
     tls: Family<Labels, Gauge>,
     generation: Gauge,
     reloads: Results,
+    ready: Gauge,
+    skipped: [Counter; 3],
     authorized: Verdicts,
     denied: Verdicts,
 }
@@ -92,6 +101,8 @@ impl Metrics {
         let transports = Arc::new(Transports::new(MAX_SETS));
         r.register_collector(Box::new(Arc::clone(&transports)));
         r.register_collector(Box::new(Process::new()));
+        let certificates = Arc::<Certificates>::default();
+        r.register_collector(Box::new(Arc::clone(&certificates)));
         build_info(&mut r);
         let outcomes = Family::<Labels, Counter>::default();
         r.register("gateway_connections", "Connections ended, by outcome", outcomes.clone());
@@ -125,6 +136,7 @@ impl Metrics {
                 "DNS resolutions",
                 &[("client", "route")],
             ),
+            certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
             certificate_refreshes: Results::new(
@@ -139,6 +151,8 @@ impl Metrics {
             tls: add(&mut r, "rustls_info", "What TLS offers"),
             generation: add(&mut r, "gateway_config_generation", "Configuration in force"),
             reloads: Results::new(&mut r, "gateway_config_reloads", "Reloads asked for", &[]),
+            ready: add(&mut r, "gateway_ready", "1 when /ready says so, else 0"),
+            skipped: skipped(&mut r),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
@@ -181,6 +195,18 @@ impl Metrics {
     /// A reload was accepted or refused.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.count(ok);
+    }
+
+    /// What `/ready` says at the time of a scrape.
+    pub fn ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
+    }
+
+    /// The access log left out a connection's line.
+    pub fn access_skipped(&self, reason: Skipped) {
+        if let Some(counter) = self.skipped.get(reason as usize) {
+            counter.inc();
+        }
     }
 
     /// Policy decided about a connection; `rule` is the rule that did.
@@ -266,8 +292,14 @@ impl Metrics {
         self.dns.count(ok);
     }
 
-    /// Changed credentials are in use since `now`.
-    pub fn credentials_loaded(&self, leaf_not_after: SystemTime, now: SystemTime) {
+    /// Changed credentials are in use since `now`; `all` are their certificates.
+    pub fn credentials_loaded(
+        &self,
+        leaf_not_after: SystemTime,
+        all: Vec<Certificate>,
+        now: SystemTime,
+    ) {
+        self.certificates.replace(all);
         self.certificate_expiry.set(unix_seconds(leaf_not_after));
         self.certificate_refresh.set(unix_seconds(now));
         self.certificate_refreshes.count(true);
@@ -306,62 +338,11 @@ impl Metrics {
     }
 }
 
-/// Decisions of policy by the rule that made them. Rules come from configuration, so their number
-/// is an operator's choice; it is bounded all the same.
-#[derive(Debug)]
-struct Verdicts {
-    family: Family<Labels, Counter>,
-    handles: Bounded<Arc<str>, Counter>,
-}
-
-impl Verdicts {
-    fn new(registry: &mut Registry, name: &str, help: &str) -> Self {
-        Self { family: add(registry, name, help), handles: Bounded::new(MAX_SETS) }
-    }
-
-    fn count(&self, rule: &Arc<str>) {
-        let series = |rule: &str| self.family.get_or_create_owned(&labels::rule(rule));
-        let handle = self.handles.get(Arc::clone(rule), |rule| series(rule));
-        handle.unwrap_or_else(|| series(labels::OTHER)).inc();
-    }
-}
-
-/// A counter with the two label values `ok` and `error`.
-#[derive(Debug)]
-struct Results {
-    ok: Counter,
-    error: Counter,
-}
-
-impl Results {
-    fn new(r: &mut Registry, name: &str, help: &str, labels: &[(&'static str, &str)]) -> Self {
-        let family: Family<Labels, Counter> = add(r, name, help);
-        let handle = |result: &str| {
-            let mut all: Labels = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-            all.push(("result", result.to_owned()));
-            family.get_or_create_owned(&all)
-        };
-        Self { ok: handle("ok"), error: handle("error") }
-    }
-
-    fn count(&self, ok: bool) {
-        if ok { &self.ok } else { &self.error }.inc();
-    }
-}
-
-fn add<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: prometheus_client::registry::Metric + Clone + Default,
-{
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
-    let metric = Histogram::new(BUCKETS);
-    registry.register(name, help, metric.clone());
-    metric
+/// In the order of [`Skipped::ALL`].
+fn skipped(r: &mut Registry) -> [Counter; 3] {
+    let help = "Access-log lines left out, by the filter that did";
+    let family: Family<Labels, Counter> = add(r, "gateway_access_log_skipped", help);
+    Skipped::ALL.map(|why| family.get_or_create_owned(&vec![("reason", why.label().into())]))
 }
 
 /// `proxy_build_info`, with the labels that Linkerd's has. Date and commit are set by the build, if

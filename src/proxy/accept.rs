@@ -107,7 +107,7 @@ async fn live(
     match TcpStream::from_std(stream) {
         Ok(stream) => {
             let outcome = serve(&gateway, stream, &mut session).await;
-            session.finish(outcome);
+            session.finish(outcome, &gateway.rules.load().access);
         }
         Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
     }
@@ -150,6 +150,7 @@ mod tests {
     use super::*;
     use crate::config::RecordLayer;
     use crate::net::socket::Options;
+    use crate::observe::access::Selection;
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
@@ -182,6 +183,7 @@ mod tests {
                 record_layer: RecordLayer::Direct,
             },
             timeouts: Timeouts { user: second, half_closed: second, idle: None },
+            access: Selection::default(),
         };
         let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
         let workers = Arc::new(Workers::start(1, &Readiness::default(), || {}).expect("a thread"));

@@ -204,8 +204,7 @@ impl Connector {
         credentials: &Credentials,
     ) -> Result<(End, Identity), ConnectError> {
         let (identity, peer) = (&onward.identity, address.ip());
-        let handshake =
-            handshake::connect(stream, credentials, identity, peer, self.record_layer);
+        let handshake = handshake::connect(stream, credentials, identity, peer, self.record_layer);
         let established = handshake.await.map_err(|error| ConnectError::Tls(address, error))?;
         if !established.transport_header {
             return Err(ConnectError::NoHeader(address));

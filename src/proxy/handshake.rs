@@ -216,13 +216,22 @@ impl Shaken {
         let mut early_bytes = Vec::new();
         // What is decrypted already lies in memory: this reads no socket and ends in WouldBlock.
         let _ = match &mut stream {
-            tokio_rustls::TlsStream::Client(s) => s.get_mut().1.reader().read_to_end(&mut early_bytes),
-            tokio_rustls::TlsStream::Server(s) => s.get_mut().1.reader().read_to_end(&mut early_bytes),
+            tokio_rustls::TlsStream::Client(s) => {
+                s.get_mut().1.reader().read_to_end(&mut early_bytes)
+            }
+            tokio_rustls::TlsStream::Server(s) => {
+                s.get_mut().1.reader().read_to_end(&mut early_bytes)
+            }
         };
         let session = stream.get_ref().1;
         let presented = Presented::new(session.peer_certificates().unwrap_or_default());
         let transport_header = session.alpn_protocol() == Some(ALPN);
-        Self { presented, transport_header, early_bytes, stream: TlsStream::Rustls(Box::new(stream)) }
+        Self {
+            presented,
+            transport_header,
+            early_bytes,
+            stream: TlsStream::Rustls(Box::new(stream)),
+        }
     }
 }
 
@@ -254,11 +263,7 @@ fn refused(error: &io::Error, stream: TcpStream) -> Refused {
 }
 
 /// One read from the socket into the acceptor. The buffer lies on the stack, not in the future.
-fn read_hello(
-    stream: &TcpStream,
-    acceptor: &mut Acceptor,
-    all: &mut Vec<u8>,
-) -> io::Result<usize> {
+fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor, all: &mut Vec<u8>) -> io::Result<usize> {
     let mut buffer = [0; HELLO_READ];
     let count = stream.try_read(&mut buffer)?;
     let mut bytes = buffer.get(..count).unwrap_or_default();

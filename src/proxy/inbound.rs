@@ -21,6 +21,7 @@ use crate::model::outcome::Outcome;
 use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
 use crate::net::socket;
+use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
 use crate::state::State;
 use crate::tls::credentials::Credentials;
@@ -61,6 +62,8 @@ pub struct Rules {
     pub connector: Connector,
     /// How long the relay waits.
     pub timeouts: Timeouts,
+    /// Which ends are logged.
+    pub access: Selection,
 }
 
 impl Rules {
@@ -77,6 +80,11 @@ impl Rules {
                 half_closed: settings.limits.half_closed_timeout,
                 idle: settings.limits.idle_timeout,
             },
+            access: Selection::new(
+                settings.log.access_outcomes.as_deref(),
+                settings.log.access_min_duration,
+                settings.log.access_sample,
+            ),
         }
     }
 }

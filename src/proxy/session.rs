@@ -14,7 +14,7 @@ use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::route::Route;
-use crate::observe::access::{self, AccessRecord};
+use crate::observe::access::{self, AccessRecord, Selection};
 use crate::observe::metrics::{Metrics, Transport};
 use crate::state::connections::{Registration, Stage};
 
@@ -156,10 +156,15 @@ impl Session {
         self.detail = Some(detail);
     }
 
-    /// Ends it: counted and logged once.
-    pub fn finish(self, outcome: Outcome) {
+    /// Ends it: counted once, and logged once if `log` selects it.
+    pub fn finish(self, outcome: Outcome, log: &Selection) {
         let live = &self.registration;
         self.metrics.outcome(outcome);
+        let total = self.accepted.elapsed();
+        let sample = match log.decide(outcome, total) {
+            Ok(sample) => sample,
+            Err(skipped) => return self.metrics.access_skipped(skipped),
+        };
         access::log(&AccessRecord {
             identity: live.identity(),
             sni: self.sni.as_deref(),
@@ -174,8 +179,9 @@ impl Session {
             bytes_to_client: live.bytes.to_client(),
             handshake: self.established.map(|at| at - self.accepted),
             connect: self.connect_time,
-            total: self.accepted.elapsed(),
+            total,
             detail: self.detail.as_deref(),
+            sample,
             ..AccessRecord::new(live.id, live.peer, live.local, outcome)
         });
     }

@@ -233,8 +233,16 @@ fn trust(
             let index = match anchors.iter().position(|a| a.der == der) {
                 Some(known) => known,
                 None => {
-                    certificates.extend(CertificateFacts::read(Role::Anchor, path, &der));
-                    anchors.push(anchor(file, der)?);
+                    let facts = CertificateFacts::read(Role::Anchor, path, &der);
+                    let mut anchor = anchor(file, der)?;
+                    // An anchor that stays keeps its last use.
+                    let known = previous.iter().flat_map(|p| p.verifier.anchors());
+                    if let Some(known) = known.into_iter().find(|known| known.der == anchor.der) {
+                        anchor.last_use = known.last_use.clone();
+                    }
+                    let last_use = Some(anchor.last_use.clone());
+                    certificates.extend(facts.map(|facts| CertificateFacts { last_use, ..facts }));
+                    anchors.push(anchor);
                     anchors.len() - 1
                 }
             };

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::model::last_use::LastUse;
+
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -52,6 +54,8 @@ pub struct CertificateFacts {
     pub not_after: SystemTime,
     /// SHA-256 of the DER form, lower-case hexadecimal.
     pub fingerprint: String,
+    /// When it last vouched for a peer; anchors only.
+    pub last_use: Option<LastUse>,
 }
 
 impl CertificateFacts {
@@ -71,6 +75,7 @@ impl CertificateFacts {
             not_before: moment(certificate.validity().not_before.timestamp()),
             not_after: moment(certificate.validity().not_after.timestamp()),
             fingerprint: hexadecimal(digest(&SHA256, der).as_ref()),
+            last_use: None,
         })
     }
 }

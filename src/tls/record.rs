@@ -341,11 +341,11 @@ impl Key {
         ciphertext: &[u8],
         room: &'r mut [u8],
     ) -> Result<&'r [u8], RecordError> {
-        let (ciphertext, tag) =
-            ciphertext.split_last_chunk::<TAG>().ok_or(RecordError::BadTag)?;
+        let (ciphertext, tag) = ciphertext.split_last_chunk::<TAG>().ok_or(RecordError::BadTag)?;
         let inner = room.get_mut(..ciphertext.len()).ok_or(RecordError::TooLong)?;
         let nonce = self.nonce()?;
-        let opened = self.key.open_separate_gather(nonce, Aad::from(header), ciphertext, tag, inner);
+        let opened =
+            self.key.open_separate_gather(nonce, Aad::from(header), ciphertext, tag, inner);
         opened.map_err(|_| RecordError::BadTag)?;
         Ok(inner)
     }
@@ -387,6 +387,3 @@ fn alert(content: &[u8]) -> Result<Next, RecordError> {
         _ => Err(RecordError::Malformed),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,7 @@ use super::chain_cache::{self, ChainCache};
 use super::provider::signature_algorithms;
 use crate::model::certificate;
 use crate::model::identity::{Identity, IdentityError, TrustBindings};
+use crate::model::last_use::LastUse;
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in seconds since the epoch.
 const LAST_MOMENT: u64 = 253_402_300_799;
@@ -100,6 +101,8 @@ pub struct Anchor {
     trusted: TrustAnchor<'static>,
     /// The certificate.
     pub der: CertificateDer<'static>,
+    /// When it last vouched for a peer that proved its key.
+    pub last_use: LastUse,
     validity: (u64, u64),
 }
 
@@ -111,7 +114,7 @@ impl Anchor {
     pub fn new(der: CertificateDer<'static>) -> Result<Self, webpki::Error> {
         let trusted = webpki::anchor_from_trusted_cert(&der)?.to_owned();
         let validity = certificate::validity(&der).ok_or(webpki::Error::BadDer)?;
-        Ok(Self { trusted, der, validity })
+        Ok(Self { trusted, der, last_use: LastUse::default(), validity })
     }
 
     fn check_valid(&self, now: UnixTime) -> Result<(), webpki::Error> {
@@ -180,7 +183,8 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// [`Verifier::verify`] for what a completed handshake has presented.
+    /// [`Verifier::verify`] for what a completed handshake has presented, whose signature has thus
+    /// been checked: the use of the anchor counts, whether the chain was remembered or not.
     ///
     /// # Errors
     /// As there; an empty chain leads to no anchor.
@@ -192,7 +196,11 @@ impl Verifier {
     ) -> Result<Arc<VerifiedChain>, VerifyError> {
         let (leaf, intermediates) =
             presented.0.split_first().ok_or(VerifyError::Chain(webpki::Error::UnknownIssuer))?;
-        self.verify(role, leaf, intermediates, now)
+        let chain = self.verify(role, leaf, intermediates, now)?;
+        if let Some(anchor) = self.anchors.get(chain.anchor) {
+            anchor.last_use.mark(now.as_secs());
+        }
+        Ok(chain)
     }
 
     fn build(

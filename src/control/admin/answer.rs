@@ -1,13 +1,17 @@
 //! What is answered to one request: a function of who asks, the method and the path.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::{Admin, Scope, views};
+use super::body::Received;
+use super::page::Page;
+use super::{Admin, Scope, actions, environment, views};
 
 /// Linkerd's mark of an HTTP/1 request that travels over HTTP/2.
 const ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
@@ -17,85 +21,45 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// Everything that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Page {
-    Certs,
-    ConfigDump,
-    Connections,
-    Live,
-    Metrics,
-    Policy,
-    Ready,
-    Routes,
-}
-
-impl Page {
-    const ALL: [Self; 8] = [
-        Self::Certs,
-        Self::ConfigDump,
-        Self::Connections,
-        Self::Live,
-        Self::Metrics,
-        Self::Policy,
-        Self::Ready,
-        Self::Routes,
-    ];
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Certs => "/certs",
-            Self::ConfigDump => "/config_dump",
-            Self::Connections => "/connections",
-            Self::Live => "/live",
-            Self::Metrics => "/metrics",
-            Self::Policy => "/policy",
-            Self::Ready => "/ready",
-            Self::Routes => "/routes",
-        }
-    }
-
-    /// Served to anyone: the port is part of the gateway's public Service.
-    fn is_public(self) -> bool {
-        matches!(self, Self::Live | Self::Ready)
-    }
-
-    fn find(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|page| page.path() == path)
-    }
-}
-
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     kind: HeaderValue,
     body: Bytes,
 }
 
 impl Answer {
-    fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self { status, kind: TEXT, body: body.into() }
     }
 
-    fn json(body: impl Into<Bytes>) -> Self {
+    pub(super) fn json(body: impl Into<Bytes>) -> Self {
         Self { status: StatusCode::OK, kind: JSON, body: body.into() }
     }
 }
 
-/// Answers a request of `peer` and counts it. The body is never read.
-pub(super) fn answer<B>(
+/// True when a request is allowed and its body is part of what it asks for: no other is read.
+pub(super) fn wants_body<B>(scope: Scope, peer: IpAddr, request: &Request<B>) -> bool {
+    let page = Page::find(request.uri().path());
+    is_allowed(scope, peer, page) && page.is_some_and(|page| page.reads_body(request.method()))
+}
+
+/// Answers a request of `peer` and counts it. The body is empty when it is not wanted.
+pub(super) fn answer(
     admin: &Admin,
     scope: Scope,
     peer: IpAddr,
-    request: &Request<B>,
+    request: &Request<Received>,
 ) -> Response<Full<Bytes>> {
     let page = Page::find(request.uri().path());
-    let is_local = peer.to_canonical().is_loopback();
-    let is_allowed = page.is_some_and(Page::is_public)
-        || match scope {
-            Scope::Full => is_local,
-            Scope::Metrics => page == Some(Page::Metrics),
-        };
-    let mut answer = decide(admin, is_allowed, page, request.method());
+    let mut answer = match page {
+        _ if !is_allowed(scope, peer, page) => {
+            let body = "Requests are only permitted from localhost.\n";
+            Answer::text(StatusCode::FORBIDDEN, body)
+        }
+        Some(page) if page.takes(request.method()) => decide(admin, page, request),
+        Some(_) => Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
+        None => Answer::text(StatusCode::NOT_FOUND, "not found\n"),
+    };
     // Off loopback nobody learns which paths exist, nor makes series of them.
     let label = page.map_or("other", Page::path);
     admin.metrics.admin_request(label, answer.status.as_u16());
@@ -106,10 +70,13 @@ pub(super) fn answer<B>(
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, answer.kind);
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    // RFC 9110 8.6: an answer without content has no length.
+    if answer.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_TYPE, answer.kind);
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if let Some(page) = page.filter(|_| answer.status == StatusCode::METHOD_NOT_ALLOWED) {
+        headers.insert(header::ALLOW, HeaderValue::from_static(page.methods()));
     }
     if request.version() >= Version::HTTP_2 {
         let original = request.headers().get(ORIG_PROTO);
@@ -122,47 +89,78 @@ pub(super) fn answer<B>(
     response
 }
 
-fn decide(admin: &Admin, is_allowed: bool, page: Option<Page>, method: &Method) -> Answer {
-    if !is_allowed {
-        let body = "Requests are only permitted from localhost.\n";
-        return Answer::text(StatusCode::FORBIDDEN, body);
-    }
-    let Some(page) = page else {
-        return Answer::text(StatusCode::NOT_FOUND, "not found\n");
-    };
-    if method != Method::GET && method != Method::HEAD {
-        return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-    }
+fn is_allowed(scope: Scope, peer: IpAddr, page: Option<Page>) -> bool {
+    page.is_some_and(Page::is_public)
+        || match scope {
+            Scope::Full => peer.to_canonical().is_loopback(),
+            Scope::Metrics => page == Some(Page::Metrics),
+        }
+}
+
+fn decide(admin: &Admin, page: Page, request: &Request<Received>) -> Answer {
+    let (method, query) = (request.method(), request.uri().query().unwrap_or_default());
     match page {
         Page::Certs => Answer::json(views::certs(admin)),
         Page::ConfigDump => Answer::json(views::configuration(admin)),
+        Page::Connection => actions::close_one(admin, request.uri().path()),
+        Page::Connections if method == Method::DELETE => actions::close_by_identity(admin, query),
         Page::Connections => Answer::json(views::connections(admin)),
+        Page::Environment => environment(query, request.headers()),
         Page::Live => Answer::text(StatusCode::OK, "live\n"),
+        Page::LogLevel if method == Method::PUT => match request.body() {
+            Ok(body) => actions::change_log_level(admin, body),
+            Err(error) => Answer::text(error.status(), format!("{error}\n")),
+        },
+        Page::LogLevel => actions::log_level(admin),
         Page::Metrics => {
+            admin.metrics.ready(closed(admin).is_empty());
             let body = admin.metrics.encode().into();
             Answer { status: StatusCode::OK, kind: OPEN_METRICS, body }
         }
         Page::Policy => Answer::json(views::policy(admin)),
         Page::Ready => readiness(admin),
         Page::Routes => Answer::json(views::routes(admin)),
+        Page::Shutdown => actions::shutdown(admin),
+    }
+}
+
+/// The variables as JSON, unless the client wants another form.
+fn environment(query: &str, headers: &HeaderMap) -> Answer {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut accept = accept.flat_map(|value| value.split(',')).peekable();
+    let takes_json = |kind: &str| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        ["application/json", "application/*", "*/*"].contains(&kind)
+    };
+    if accept.peek().is_some() && !accept.any(takes_json) {
+        return Answer::text(StatusCode::NOT_ACCEPTABLE, "the environment is application/json\n");
+    }
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    match environment::view(variables, query) {
+        Ok(view) => Answer::json(views::json(&view)),
+        Err(problem) => Answer::text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
     }
 }
 
 /// Reads the gates as they are and never waits.
 fn readiness(admin: &Admin) -> Answer {
-    let gates = admin.state.readiness.gates();
-    let closed: Vec<_> = gates.iter().filter(|(_, is_open)| !is_open).collect();
-    let is_draining = admin.state.draining.is_cancelled();
-    if closed.is_empty() && !is_draining {
+    let closed = closed(admin);
+    if closed.is_empty() {
         return Answer::text(StatusCode::OK, "ready\n");
     }
     let mut body = String::from("not ready\n");
-    if is_draining {
-        body.push_str("draining\n");
-    }
-    for (name, _) in closed {
-        body.push_str(name);
+    for name in closed {
+        body.push_str(&name);
         body.push('\n');
     }
     Answer::text(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+/// Everything that stands against readiness.
+fn closed(admin: &Admin) -> Vec<Arc<str>> {
+    let draining = admin.state.draining.is_cancelled().then(|| "draining".into());
+    let gates = admin.state.readiness.gates().into_iter();
+    let closed = gates.filter(|(_, is_open)| !is_open).map(|(name, _)| name);
+    draining.into_iter().chain(closed).collect()
 }

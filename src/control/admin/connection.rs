@@ -1,10 +1,10 @@
 //! One connection of the admin server: tell TLS from plain, serve HTTP, end in time.
 //!
 //! What a client may hold: a connection without a first request for 5 s, one without further
-//! requests for at most two [`IDLE_WINDOW`]s, headers of 16 KiB, 64 HTTP/2 streams.
+//! requests for at most two [`IDLE_WINDOW`]s, headers of 16 KiB, 64 HTTP/2 streams. Bodies: see
+//! `admin/body.rs`.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::answer;
+use super::answer::{answer, wants_body};
+use super::body::receive;
 use super::slots::Slot;
 use super::{Admin, Scope};
 
@@ -101,7 +102,7 @@ impl Connection {
             end: Notify::new(),
         });
         let shared = Arc::clone(&session);
-        let service = service_fn(move |request| shared.respond(&request));
+        let service = service_fn(move |request| Arc::clone(&shared).respond(request));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let (mut wait, mut seen) = (OPEN_TIMEOUT, 0);
         loop {
@@ -186,17 +187,21 @@ struct Session {
 }
 
 impl Session {
-    fn respond(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.slot.used();
-        let response = answer(&self.admin, self.scope, self.peer, request);
+        let is_wanted = wants_body(self.scope, self.peer, &request);
+        let (head, body) = request.into_parts();
+        let body = if is_wanted { receive(body).await } else { Ok(Bytes::new()) };
+        let request = Request::from_parts(head, body);
+        let response = answer(&self.admin, self.scope, self.peer, &request);
         // A prober that keeps its connection would stay with a replica that is not ready.
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             self.end.notify_one();
         }
-        ready(Ok(response))
+        Ok(response)
     }
 }

@@ -8,23 +8,32 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
-use super::answer::answer;
+use super::answer::{answer, wants_body};
+use super::body::{BodyError, MAX_BODY, Received, receive};
 use super::*;
 use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Onward, Route, RouteTable, SessionMode};
 use crate::model::service::{Port, Target};
 use crate::state::CredentialsStatus;
-use crate::state::connections::Stage;
+use crate::state::connections::{Live, Stage};
 
-const PRIVATE: [&str; 5] = ["/metrics", "/config_dump", "/certs", "/routes", "/connections"];
+const PRIVATE: [&str; 6] =
+    ["/metrics", "/config_dump", "/certs", "/routes", "/connections", "/env.json"];
 const NAME: &str = "gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
 
 fn admin() -> Arc<Admin> {
-    Arc::new(Admin { state: Arc::default(), metrics: Metrics::new(), clock: || 1500 })
+    Arc::new(Admin {
+        state: Arc::default(),
+        metrics: Metrics::new(),
+        clock: || 1500,
+        filter: None,
+        shutdown: Some(CancellationToken::new()),
+    })
 }
 
-fn request(method: Method, path: &str) -> Request<()> {
-    Request::builder().method(method).uri(path).body(()).expect("a request")
+fn request(method: Method, path: &str) -> Request<Received> {
+    Request::builder().method(method).uri(path).body(Ok(Bytes::new())).expect("a request")
 }
 
 fn ask(admin: &Admin, peer: &str, method: Method, path: &str) -> Response<Full<Bytes>> {
@@ -32,7 +41,10 @@ fn ask(admin: &Admin, peer: &str, method: Method, path: &str) -> Response<Full<B
 }
 
 fn get(admin: &Admin, peer: &str, path: &str) -> (u16, String) {
-    let response = ask(admin, peer, Method::GET, path);
+    read(ask(admin, peer, Method::GET, path))
+}
+
+fn read(response: Response<Full<Bytes>>) -> (u16, String) {
     let status = response.status().as_u16();
     let waker = std::task::Waker::noop();
     let collected = std::pin::pin!(response.into_body().collect())
@@ -198,6 +210,142 @@ fn connections_show_what_is_known_of_each() {
             "bytes_from_client": 7, "bytes_to_client": 0,
         }])
     );
+}
+
+#[test]
+fn an_operator_closes_one_connection_or_all_of_an_identity() {
+    let admin = admin();
+    let at = |port| ([10, 0, 0, 1], port).into();
+    let register = |name: &str| {
+        let live = admin.state.connections.register(at(5), at(4143), 1);
+        live.identified(Identity::parse(name).expect("an identity"));
+        live
+    };
+    let all = [register(NAME), register("spiffe://td/a"), register("spiffe://td/a")];
+    let delete = |path: &str| read(ask(&admin, "::1", Method::DELETE, path));
+    let is_cancelled = |live: &Arc<Live>| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(live.cancelled()).poll(&mut context)
+    };
+    for path in ["/connections", "/connections?", "/connections?identity", "/connections?id=0"] {
+        let (status, body) = delete(path);
+        assert_eq!(status, 400, "{path}");
+        assert!(body.contains("DELETE /connections/<id>"), "{body}");
+    }
+    for both in ["/connections?identity=a.b&identity=c.d", "/connections?identity=*"] {
+        assert_eq!(delete(both).0, 400, "{both}");
+    }
+    for unknown in ["/connections/99", "/connections/", "/connections/all", "/connections/0/1"] {
+        assert_eq!(delete(unknown).0, 404, "{unknown}");
+    }
+    assert!(all.iter().all(|live| is_cancelled(live).is_pending()), "nothing was closed so far");
+    assert_eq!(
+        delete(&format!("/connections/{}", all[0].id)),
+        (200, "{\"closed\":1}\n".to_owned())
+    );
+    assert_eq!(
+        delete("/connections?identity=spiffe%3A%2F%2Ftd%2Fa"),
+        (200, "{\"closed\":2}\n".to_owned())
+    );
+    assert_eq!(delete("/connections?identity=spiffe://td/b"), (200, "{\"closed\":0}\n".to_owned()));
+    let cancelled = std::task::Poll::Ready(Outcome::ClosedByOperator);
+    assert!(all.iter().all(|live| is_cancelled(live) == cancelled));
+}
+
+#[test]
+fn each_path_says_which_methods_it_takes() {
+    let admin = admin();
+    for (method, path, allow) in [
+        (Method::POST, "/connections", "GET, HEAD, DELETE"),
+        (Method::GET, "/connections/1", "DELETE"),
+        (Method::DELETE, "/proxy-log-level", "GET, HEAD, PUT"),
+        (Method::GET, "/shutdown", "POST"),
+        (Method::PUT, "/env.json", "GET, HEAD"),
+    ] {
+        let response = ask(&admin, "::1", method, path);
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()[header::ALLOW], allow, "{path}");
+    }
+    assert!(!admin.shutdown.as_ref().is_some_and(CancellationToken::is_cancelled));
+}
+
+#[test]
+fn what_changes_something_is_for_loopback_only() {
+    let admin = admin();
+    for (method, path) in [
+        (Method::DELETE, "/connections/0"),
+        (Method::DELETE, "/connections?identity=a.b"),
+        (Method::PUT, "/proxy-log-level"),
+        (Method::POST, "/shutdown"),
+    ] {
+        let request = request(method, path);
+        for scope in [Scope::Full, Scope::Metrics] {
+            let answer = answer(&admin, scope, [10, 0, 0, 1].into(), &request);
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+            assert!(!wants_body(scope, [10, 0, 0, 1].into(), &request), "{path}");
+        }
+        let answer = answer(&admin, Scope::Metrics, [127, 0, 0, 1].into(), &request);
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    assert!(!admin.shutdown.as_ref().is_some_and(CancellationToken::is_cancelled));
+    let metrics = admin.metrics.encode();
+    assert!(metrics.contains("admin_requests_total{path=\"/shutdown\",code=\"403\"} 3\n"));
+}
+
+#[test]
+fn shutdown_asks_once_and_only_where_it_is_configured() {
+    let mut admin = admin();
+    for _ in 0..2 {
+        let answer = read(ask(&admin, "127.0.0.1", Method::POST, "/shutdown"));
+        assert_eq!(answer, (200, "shutdown\n".to_owned()));
+    }
+    assert!(admin.shutdown.as_ref().is_some_and(CancellationToken::is_cancelled));
+    Arc::get_mut(&mut admin).expect("one").shutdown = None;
+    let answer = read(ask(&admin, "127.0.0.1", Method::POST, "/shutdown"));
+    assert_eq!(answer, (404, "shutdown endpoint is not enabled\n".to_owned()));
+    let answer = read(ask(&admin, "127.0.0.1", Method::PUT, "/proxy-log-level"));
+    assert_eq!(answer, (404, "the log level cannot be changed\n".to_owned()));
+}
+
+#[test]
+fn the_environment_is_json_and_nothing_else() {
+    let admin = admin();
+    let all = json(&admin, "/env.json");
+    assert!(all["CARGO_MANIFEST_DIR"].is_string(), "{all}");
+    let some = json(&admin, "/env.json?CARGO_MANIFEST_DIR&NO_SUCH_VARIABLE");
+    assert_eq!(some["NO_SUCH_VARIABLE"], serde_json::Value::Null);
+    assert_eq!(some.as_object().map(serde_json::Map::len), Some(2));
+    assert_eq!(get(&admin, "::1", "/env.json?A=B").0, 400);
+    for (accept, status) in [("text/html", 406), ("text/html, */*;q=0.1", 200)] {
+        let mut request = request(Method::GET, "/env.json");
+        request.headers_mut().insert(header::ACCEPT, accept.parse().expect("a value"));
+        let answer = answer(&admin, Scope::Full, [127, 0, 0, 1].into(), &request);
+        assert_eq!(answer.status().as_u16(), status, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_in_size_and_time() {
+    let whole = Bytes::from(vec![b'a'; MAX_BODY]);
+    assert_eq!(receive(Full::new(whole.clone())).await, Ok(whole));
+    let long = Bytes::from(vec![b'a'; MAX_BODY + 1]);
+    assert_eq!(receive(Full::new(long)).await, Err(BodyError::TooLong));
+    assert_eq!(receive(Never).await, Err(BodyError::TooSlow));
+}
+
+/// A body that never comes.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
 }
 
 /// A server and a client configuration with one self-signed certificate for [`NAME`].

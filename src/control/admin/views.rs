@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Admin;
 use crate::model::identity::Identity;
+use crate::model::last_use::LastUse;
 use crate::model::policy::{Network, Rule};
 use crate::model::route::{Endpoint, Route, SessionMode};
 use crate::state::{Configuration, CredentialsStatus};
@@ -47,6 +48,9 @@ struct Certificate {
     /// Whole days; negative once expired.
     expires_in_days: i64,
     expired: bool,
+    /// Anchors only: when one last vouched for a peer; `null` for never since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used: Option<Option<String>>,
 }
 
 #[derive(Serialize)]
@@ -130,6 +134,7 @@ pub(super) fn certs(admin: &Admin) -> String {
                 not_after: rfc3339(facts.not_after),
                 expires_in_days: days_until(facts.not_after, now),
                 expired: facts.not_after < now,
+                last_used: facts.last_use.as_ref().map(last_used),
             })
             .collect(),
     };
@@ -230,7 +235,7 @@ fn endpoint_view(endpoint: &Endpoint, now: u64) -> EndpointView<'_> {
 }
 
 /// Strings, numbers and lists of them always serialize; `null` would be the honest rest.
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
     text.push('\n');
     text
@@ -241,6 +246,12 @@ fn json(value: &impl Serialize) -> String {
 fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(LAST_MOMENT);
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+/// Nothing for never.
+fn last_used(last_use: &LastUse) -> Option<String> {
+    let since = Some(last_use.seconds()).filter(|seconds| *seconds > 0)?;
+    Some(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(since)))
 }
 
 /// Whole days from `now` until `then`, rounded down.

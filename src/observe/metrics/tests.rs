@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
+use crate::model::last_use::LastUse;
 
 /// Samples by name and labels as written; panics on anything that is no OpenMetrics line.
 #[derive(Debug, Default)]
@@ -156,7 +157,7 @@ fn events_are_counted() {
     metrics.admin_request("/ready", 503);
     metrics.tls_info("A,B", "X", "aws-lc-rs");
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    metrics.credentials_loaded(at(2000), at(1000));
+    metrics.credentials_loaded(at(2000), Vec::new(), at(1000));
     metrics.credentials_refused();
     let all = Exposition::of(&metrics);
     for (series, value) in [
@@ -345,4 +346,41 @@ fn hostile_label_values_stay_inside_their_quotes() {
     let all = Exposition::of(&metrics);
     assert!(!all.samples.contains_key("evil"));
     assert_eq!(all.count("rustls_info{tls_suites=\"a\\\"} 1\\nevil 1\\\\\""), 1);
+}
+
+#[test]
+fn certificates_follow_the_newest_load_and_twins_are_one_series() {
+    let metrics = Metrics::new();
+    let now = SystemTime::now();
+    let day = Duration::from_secs(86_400);
+    let certificate = |role, subject: &str, not_after, last_use| Certificate {
+        role,
+        file: "ca.crt".to_owned(),
+        subject: subject.to_owned(),
+        serial: "01".to_owned(),
+        not_after,
+        last_use,
+    };
+    let (old, new) = (LastUse::default(), LastUse::default());
+    let first = vec![
+        certificate("leaf", "CN=a \"b\"\n", now - 2 * day, None),
+        certificate("anchor", "CN=twin", now + 3 * day, Some(old.clone())),
+        certificate("anchor", "CN=twin", now + 9 * day, Some(new)),
+    ];
+    metrics.credentials_loaded(now, first, now);
+    let twin = "{role=\"anchor\",file=\"ca.crt\",subject=\"CN=twin\",serial=\"01\"}";
+    let last = format!("gateway_trust_anchor_last_used_timestamp_seconds{twin}");
+    assert_eq!(Exposition::of(&metrics).value(&last), 0.0, "never");
+    old.mark(1_800_000_000);
+    let all = Exposition::of(&metrics);
+    assert_eq!(all.value(&last), 1_800_000_000.0);
+    let days = |series: &str| all.value(&format!("gateway_certificate_expiry_days{series}"));
+    assert!((2.9..=3.0).contains(&days(twin)), "the earlier end counts");
+    let leaf = "{role=\"leaf\",file=\"ca.crt\",subject=\"CN=a \\\"b\\\"\\n\",serial=\"01\"}";
+    assert!((-2.1..=-2.0).contains(&days(leaf)), "expired");
+    assert_eq!(all.count("gateway_trust_anchor_last_used_timestamp_seconds"), 1, "anchors only");
+    metrics.credentials_loaded(now, vec![certificate("leaf", "CN=c", now, None)], now);
+    let all = Exposition::of(&metrics);
+    assert_eq!(all.count("gateway_certificate_expiration_timestamp_seconds"), 1);
+    assert_eq!(all.count("gateway_trust_anchor_last_used_timestamp_seconds"), 0);
 }

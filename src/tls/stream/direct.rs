@@ -12,9 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::record::{
-    MAX_CONTROL, MAX_RECORD, Next, RecordError, Records, sealed_length,
-};
+use crate::tls::record::{MAX_CONTROL, MAX_RECORD, Next, RecordError, Records, sealed_length};
 
 /// Ciphertext that is read or written at once: what takes the kernel's share of a byte down to that
 /// of a plain copy (`benches/README.md`).
@@ -201,7 +199,8 @@ impl Direct {
         BUFFER.with_borrow_mut(|scratch| {
             let bytes = bytes.get(..bytes.len().min(MOST_SEALED)).unwrap_or_default();
             let sealed = self.records.seal(bytes, scratch);
-            let sealed = sealed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let sealed =
+                sealed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             let mut rest = scratch.get(..sealed.written).unwrap_or_default();
             while !rest.is_empty() {
                 match Pin::new(&mut self.tcp).poll_write(cx, rest) {

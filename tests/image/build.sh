@@ -6,7 +6,8 @@
 # Rust toolchain and downloaded crates mounted into the build. Everything else is the Dockerfile's
 # own: the release build runs inside, from the files that .dockerignore lets in.
 #
-# Needs root. Takes as long as a release build and two minutes more. Files are in target/image.
+# Needs root. Takes as long as a release build and two minutes more; what debootstrap made is kept
+# in target/image for the next time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,7 +33,7 @@ storage=(--storage-driver vfs --root "$work/storage" --runroot "$work/run")
 image=linkerd-gateway:test
 builder=linkerd-gateway-build:test
 
-# The builder: as in Debian, no more than the Dockerfile asks of BUILD_IMAGE.
+# The builder: no more than the Dockerfile asks of BUILD_IMAGE.
 if [ ! -e "$work/base/complete" ]; then
     # shellcheck source=/dev/null # the system's own
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -75,6 +76,8 @@ config() {
 [ "$(config Entrypoint)" = "[/usr/bin/linkerd-gateway]" ] || fail "entrypoint: $(config Entrypoint)"
 command=$(config Cmd)
 command=${command#[}
+# The release binary, linked as the tests' binary is.
+HARDENING_BINARY=$root/usr/bin/linkerd-gateway cargo test --quiet --test hardening
 # Namespaces of its own: the ports are the real ones, and all mounts go when it ends.
 # shellcheck disable=SC2086 # one word per argument
 unshare --net --mount tests/image/run.sh "$root" "$work/files" ${command%]}

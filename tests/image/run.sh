@@ -9,8 +9,9 @@ fail() {
     echo "image-test: $*" >&2
     exit 1
 }
-# The address of a target in the image, and a client's request to it.
 target=echo.test.svc.cluster.local:7
+# What `certs` gives the gateway unless told otherwise.
+identity=linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local
 binary=/usr/bin/linkerd-gateway
 
 # Nothing in it can be executed but the gateway and what it is linked to.
@@ -73,7 +74,7 @@ status=$(awk '/^(Uid|Gid|NSpid):/ { print $1, $2, $NF }' "/proc/$pid/status" | t
 
 answer=$(echo hello | timeout 10 chroot "$root" "$binary" connect 127.0.0.1:4143 \
     --ca /etc/linkerd-gateway/certs/ca.crt --certs /etc/linkerd-gateway/certs/client \
-    --target "$target")
+    --identity "$identity" --target "$target")
 [ "$answer" = hello ] || fail "through the gateway came: $answer"
 
 kill -TERM "$pid"

@@ -17,7 +17,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use support::backend;
 use support::certs::TestCa;
 use support::client::{Client, half_close, header_for, read_all};
-use support::gateway::{Builder, GATEWAY, Gateway, PATIENCE};
+use support::gateway::{Builder, GATEWAY, PATIENCE};
 use support::namespace::skip;
 use support::process::replace;
 

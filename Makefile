@@ -4,6 +4,7 @@ CARGO ?= cargo
 # Tests wait more than they compute: more threads than cores.
 TEST_THREADS ?= 8
 FUZZ_SECONDS ?= 60
+IMAGE ?= linkerd-gateway
 BINARY = target/release/linkerd-gateway
 
 .DEFAULT_GOAL := help
@@ -32,6 +33,15 @@ test: ## Run every test
 test-long: ## Run the tests that take minutes
 	tests/setup.sh
 	$(CARGO) test -- --ignored --test-threads 1 --nocapture
+
+.PHONY: image
+image: ## Build the container image IMAGE (linkerd-gateway)
+	$(or $(shell command -v docker || command -v podman || command -v buildah), \
+		$(error make image needs docker, podman or buildah)) build --tag $(IMAGE) .
+
+.PHONY: image-test
+image-test: ## Build the image without a container engine, and run it (as root, minutes)
+	tests/image/build.sh
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each (60)

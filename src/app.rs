@@ -37,14 +37,16 @@ use crate::state::readiness::Latch;
 use crate::tls::provider::{offered, warm_up};
 
 mod changes;
-mod listen;
+mod listeners;
 mod reload;
 mod signals;
+mod systemd;
 
 use changes::Changes;
-use listen::{bind, reason, refused};
+use listeners::{Reserve, reason, refused};
 use reload::Reloader;
 use signals::{Request, Signals};
+use systemd::Manager;
 
 /// How long cancelled connections may take to write their last log line.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
@@ -68,6 +70,15 @@ pub enum StartError {
     /// The system gives no thread, reactor or signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// The service manager passed a socket that is for nothing.
+    #[error(
+        "the socket {socket} that the service manager passed is for no listener: give it the \
+             FileDescriptorName gateway, admin or metrics, or the address of a listener"
+    )]
+    Passed {
+        /// Its name and address.
+        socket: String,
+    },
     /// No resolver for DNS routes.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
@@ -103,17 +114,14 @@ impl App {
     /// [`StartError::Listen`].
     pub fn bind(loaded: Loaded, sources: Sources, filter: Filter) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let mut listeners = Vec::new();
-        if settings.gateway.enabled {
-            for address in &settings.gateway.listen {
-                listeners.push(bind(*address, "gateway.listen")?);
-            }
-        }
-        let admin = bind(settings.admin.listen, "admin.listen")?;
-        let metrics_listen = settings.admin.metrics_listen.iter();
-        let metrics_listeners = metrics_listen
-            .map(|address| bind(*address, "admin.metrics_listen"))
-            .collect::<Result<_, _>>()?;
+        let mut reserve = Reserve::from_environment();
+        let gateway: &[_] =
+            if settings.gateway.enabled { &settings.gateway.listen } else { Default::default() };
+        let listeners = reserve.all(gateway, "gateway.listen")?;
+        let admin = reserve.one(settings.admin.listen, "admin.listen")?;
+        let metrics_listeners =
+            reserve.all(&settings.admin.metrics_listen, "admin.metrics_listen")?;
+        reserve.finish()?;
         let metrics = Metrics::new();
         let (suites, groups) = offered();
         metrics.tls_info(&suites, &groups, "aws-lc-rs");
@@ -170,14 +178,19 @@ impl App {
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
+        let manager = Manager::new();
+        manager.status("waiting for usable credentials");
+        let state = Arc::clone(&self.state);
+        tasks.spawn(stop.everything.clone().run_until_cancelled_owned(manager.watchdog(state)));
+
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
             tokio::select! {
                 request = signals.next() => match request {
-                    Request::Reload => reloader.reload(),
+                    Request::Reload => manager.reload(&mut reloader),
                     Request::Stop => break,
                 },
-                () = changes.next() => reloader.reload(),
+                () = changes.next() => manager.reload(&mut reloader),
                 result = &mut loaded, if ready.is_some() => {
                     result.map_err(|_| StartError::Credentials)?;
                     gates.credentials.open();
@@ -188,10 +201,12 @@ impl App {
                     for listener in addresses {
                         tracing::info!(%listener, "accepting connections");
                     }
+                    manager.ready(&reloader);
                     ready.take().into_iter().for_each(|ready| ready());
                 }
             }
         }
+        manager.stopping();
         let gateway = &reloader.settings.gateway;
         let forced = !acceptors.is_empty() && self.linger(gateway, &mut signals).await;
         tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");

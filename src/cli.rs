@@ -9,11 +9,13 @@ use clap::{Parser, Subcommand};
 
 pub mod certs;
 pub mod check;
+pub mod completions;
 pub mod config;
 pub mod connect;
 pub mod demo;
 pub mod explain;
 pub mod inspect;
+pub mod man;
 pub mod output;
 pub mod run;
 
@@ -44,6 +46,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Check a configuration and everything it points to; exit 64 lists all problems.
     Check(check::CheckArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(completions::CompletionsArgs),
     /// Show the configuration.
     Config(config::ConfigArgs),
     /// Open an authenticated connection to a gateway and pipe standard input and output.
@@ -54,6 +58,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Explain a certificate or a transport header.
     Inspect(inspect::InspectArgs),
+    /// Print the manual page, or write one page per command.
+    Man(man::ManArgs),
     /// Run the gateway (the default).
     Run(run::RunArgs),
 }
@@ -102,11 +108,13 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Some(Command::Certs(args)) => certs::certs(&args),
         Some(Command::Check(args)) => check::check(&args),
+        Some(Command::Completions(args)) => completions::completions(&args),
         Some(Command::Config(args)) => config::config(&args),
         Some(Command::Connect(args)) => connect::connect(&args),
         Some(Command::Demo(args)) => demo::demo(&args),
         Some(Command::Explain(args)) => explain::explain(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
+        Some(Command::Man(args)) => man::man(&args),
         Some(Command::Run(args)) => run::run(&args),
         None => run::run(&arguments.run),
     };

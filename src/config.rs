@@ -2,7 +2,7 @@
 //!
 //! `schema` lists the keys, `load` gathers the layers (defaults, file, `config.d`, environment,
 //! flags), `raw` is the tree of values with their origins, `check` turns it into [`Settings`],
-//! `problem` is what they report and `print` the way back to TOML. Nothing else in the crate reads
+//! `problem` is what they report, `print` the way back to TOML and `json_schema` what editors read. Nothing else in the crate reads
 //! files, variables or flags for configuration.
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +17,7 @@ use crate::model::route::{Onward, SessionMode};
 use crate::model::service::{Port, Target};
 
 pub mod check;
+pub mod json_schema;
 pub mod load;
 pub mod print;
 pub mod problem;

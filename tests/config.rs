@@ -1,5 +1,5 @@
 //! What operators rely on when they write a configuration: `load` in process, and `check` and
-//! `config print` as the real binary.
+//! `config` as the real binary.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,5 +18,7 @@ mod problems;
 mod reference;
 #[path = "config/rules.rs"]
 mod rules;
+#[path = "config/schema.rs"]
+mod schema;
 #[path = "config/support.rs"]
 mod support;

@@ -1,9 +1,9 @@
 //! `config`: shows the configuration as the program understands it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::Failure;
+use super::{Failure, output};
+use crate::config::json_schema;
 use crate::config::load::{Sources, load};
 use crate::config::print::print;
 
@@ -16,18 +16,19 @@ pub struct ConfigArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Print what `print` does, and behind each value where it came from.
+    Origins(FileArgs),
     /// Print every key with its effective value, as TOML that can be used again.
-    Print(PrintArgs),
+    Print(FileArgs),
+    /// Print a JSON Schema of the configuration file, for editors.
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]
-struct PrintArgs {
+struct FileArgs {
     /// The configuration file, else LINKERD_GATEWAY_CONFIG; config.d/*.toml beside it is read too.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Say behind each value where it came from.
-    #[arg(long)]
-    origins: bool,
 }
 
 /// Runs `config`.
@@ -35,12 +36,15 @@ struct PrintArgs {
 /// # Errors
 /// When the configuration is wrong.
 pub fn config(args: &ConfigArgs) -> Result<(), Failure> {
-    let Command::Print(args) = &args.command;
+    let text = match &args.command {
+        Command::Origins(args) => effective(args, true)?,
+        Command::Print(args) => effective(args, false)?,
+        Command::Schema => format!("{:#}\n", json_schema::document()),
+    };
+    output::print(text.as_bytes())
+}
+
+fn effective(args: &FileArgs, origins: bool) -> Result<String, Failure> {
     let loaded = load(&Sources::from_process(args.config.clone())).map_err(Failure::usage)?;
-    let text = print(&loaded.tree, args.origins);
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough: `config print | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Failure::internal),
-    }
+    Ok(print(&loaded.tree, origins))
 }

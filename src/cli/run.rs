@@ -101,6 +101,7 @@ pub(super) fn serve(
             let stop = if taken { "stop it, or " } else { "" };
             Failure::unavailable(anyhow!("{error}; {stop}{}", advice(key)))
         }
+        passed @ StartError::Passed { .. } => Failure::usage(passed),
         other => Failure::unavailable(other),
     };
     let app = app.map_err(unavailable)?;

@@ -1,4 +1,5 @@
-//! The effective configuration as TOML that loads again to the same settings (`config print`).
+//! The effective configuration as TOML that loads again to the same settings (`config print`,
+//! `config origins`).
 //!
 //! Certificates and keys are paths, so nothing here is secret.
 

@@ -89,6 +89,16 @@ impl Readiness {
         gates.iter().map(|gate| (Arc::clone(&gate.name), gate.is_open())).collect()
     }
 
+    /// True while every heartbeat beats; the latches do not matter.
+    pub fn is_beating(&self) -> bool {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_silent = |gate: &Gate| match &gate.condition {
+            Condition::Heartbeat(heartbeat) => !heartbeat.is_recent(),
+            Condition::Latch(_) => false,
+        };
+        !gates.iter().any(is_silent)
+    }
+
     fn add(&self, name: &str, condition: Condition) {
         let gate = Gate { name: name.into(), condition };
         self.gates.lock().unwrap_or_else(PoisonError::into_inner).push(gate);
@@ -116,9 +126,11 @@ mod tests {
         let open = |r: &Readiness| r.gates().into_iter().map(|(_, o)| o).collect::<Vec<_>>();
         assert_eq!(open(&readiness), [false, false]);
         latch.open();
+        assert!(!readiness.is_beating());
         heartbeat.beat();
         assert_eq!(open(&readiness), [true, true]);
         latch.close();
         assert_eq!(open(&readiness), [false, true]);
+        assert!(readiness.is_beating());
     }
 }

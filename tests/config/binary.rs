@@ -1,4 +1,4 @@
-//! `check` and `config print`, the real binary.
+//! `check`, `config print` and `config origins`, the real binary.
 
 use std::process::{Command, Output};
 
@@ -87,10 +87,10 @@ fn an_empty_variable_names_no_file() {
 }
 
 #[test]
-fn config_print_says_where_each_value_comes_from() {
+fn config_origins_says_where_each_value_comes_from() {
     let directory = complete("[log]\nlevel = \"warn\"\n");
     let variables = [("LINKERD_GATEWAY_RUNTIME__WORKERS", "3")];
-    let arguments = ["config", "print", "--origins", "--config", "gateway.toml"];
+    let arguments = ["config", "origins", "--config", "gateway.toml"];
     let run = run(&directory, &arguments, &variables);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     for line in [
@@ -116,9 +116,8 @@ fn what_config_print_prints_loads_to_the_same_settings() {
     let mut sources = directory.sources();
     sources.environment = crate::support::variables(&variables);
     let expected = load(&sources).expect("correct").settings;
-    for origins in [false, true] {
-        let mut arguments = vec!["config", "print", "--config", "gateway.toml"];
-        arguments.extend(origins.then_some("--origins"));
+    for command in ["print", "origins"] {
+        let arguments = ["config", command, "--config", "gateway.toml"];
         let run = run(&directory, &arguments, &variables);
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         assert_eq!(settings(&run.stdout), expected, "{}", run.stdout);

@@ -20,7 +20,7 @@ fn load_shipped(name: &str) -> Loaded {
 }
 
 /// `gateway.toml` with every commented-out key switched on: prose has a space behind its `#`.
-fn uncommented() -> String {
+pub fn uncommented() -> String {
     let text = fs::read_to_string(shipped("gateway.toml")).expect("gateway.toml");
     let line = |line: &str| match line.strip_prefix('#') {
         Some(key) if !key.is_empty() && !key.starts_with(' ') => format!("{key}\n"),

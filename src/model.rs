@@ -13,3 +13,4 @@ pub mod outcome;
 pub mod policy;
 pub mod route;
 pub mod service;
+pub mod task;

@@ -131,6 +131,9 @@ outcomes! {
     /// A changed policy does not allow it any more.
     NoLongerAllowed = "no_longer_allowed", Warn,
         "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
+    /// Its code panicked; only this connection ended.
+    Panicked = "panicked", Warn,
+        "a bug in this program ended this one connection; please report it with the log line of the panic before it";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

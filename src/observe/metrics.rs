@@ -22,6 +22,7 @@ use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::service::Target;
+use crate::model::task::Task;
 
 mod bounded;
 mod labels;
@@ -68,6 +69,8 @@ pub struct Metrics {
     tls: Family<Labels, Gauge>,
     generation: Gauge,
     reloads: Results,
+    /// In the order of [`Task::ALL`].
+    task_restarts: Vec<Counter>,
     authorized: Verdicts,
     denied: Verdicts,
 }
@@ -84,6 +87,10 @@ impl Metrics {
         r.register("gateway_connections", "Connections ended, by outcome", outcomes.clone());
         let outcome =
             |o: &Outcome| outcomes.get_or_create_owned(&vec![("outcome", o.label().into())]);
+        let restarts = Family::<Labels, Counter>::default();
+        let help = "Panics survived, by task; those of a reload or an admin connection end it";
+        r.register("gateway_task_restarts", help, restarts.clone());
+        let restart = |t: &Task| restarts.get_or_create_owned(&vec![("task", t.label().into())]);
         let headers = "inbound_tcp_transport_header_connections";
         let admin = "Requests to the admin server, by path and status";
         let handshake = "From accept to the end of the TLS handshake";
@@ -120,6 +127,7 @@ impl Metrics {
             tls: add(&mut r, "rustls_info", "What TLS offers"),
             generation: add(&mut r, "gateway_config_generation", "Configuration in force"),
             reloads: Results::new(&mut r, "gateway_config_reloads", "Reloads asked for", &[]),
+            task_restarts: Task::ALL.iter().map(restart).collect(),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
@@ -162,6 +170,13 @@ impl Metrics {
     /// A reload was accepted or refused.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.count(ok);
+    }
+
+    /// A task has panicked or failed; see [`Task`] for whether it starts again.
+    pub fn task_restarted(&self, task: Task) {
+        if let Some(counter) = self.task_restarts.get(task as usize) {
+            counter.inc();
+        }
     }
 
     /// Policy decided about a connection; `rule` is the rule that did.

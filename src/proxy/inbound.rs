@@ -21,6 +21,7 @@ use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
 use crate::net::socket;
 use crate::observe::metrics::Metrics;
+use crate::runtime::fault;
 use crate::state::State;
 use crate::state::connections::CancelReason;
 use crate::tls::credentials::Credentials;
@@ -122,6 +123,7 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Err(error) => return explained(session, &error, error.outcome()),
     };
     session.connected(&connected);
+    fault::point("connection");
     let timeouts = rules.timeouts;
     // A live connection keeps neither the credentials nor the route table of its start alive.
     drop((credentials, route, rules));
@@ -145,6 +147,7 @@ async fn begin(
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
+    fault::point("handshake");
     let require_header = rules.require_transport_header;
     let accepted = handshake::accept(stream, credentials, require_header, &mut session.sni).await;
     let mut established = accepted.map_err(|refused| Ended {

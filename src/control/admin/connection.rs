@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::answer;
 use super::slots::Slot;
 use super::{Admin, Scope};
+use crate::runtime::fault;
 
 /// From accept to the first byte, TLS handshake included; again to the first request.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -192,6 +193,7 @@ impl Session {
     ) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.slot.used();
+        fault::point("admin_connection");
         let response = answer(&self.admin, self.scope, self.peer, request);
         // A prober that keeps its connection would stay with a replica that is not ready.
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {

@@ -7,6 +7,8 @@ mod support;
 
 #[path = "credentials/bad_files.rs"]
 mod bad_files;
+#[path = "credentials/expiry.rs"]
+mod expiry;
 #[path = "credentials/reload.rs"]
 mod reload;
 #[path = "credentials/rotation.rs"]

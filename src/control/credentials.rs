@@ -20,6 +20,10 @@ use crate::tls::credentials::{
     Credentials, CredentialsError, FileContent, Material, RouteMaterial,
 };
 
+mod expiry;
+
+use expiry::Expiry;
+
 /// Wait between attempts while there are no credentials at all.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -110,6 +114,7 @@ pub struct Follower {
     metrics: Arc<Metrics>,
     /// What the credentials in use were made from.
     accepted: ArcSwapOption<Material>,
+    expiry: Expiry,
 }
 
 impl Follower {
@@ -122,6 +127,7 @@ impl Follower {
             state: Arc::clone(state),
             metrics: Arc::clone(metrics),
             accepted: ArcSwapOption::empty(),
+            expiry: Expiry::default(),
         })
     }
 
@@ -130,6 +136,9 @@ impl Follower {
         loop {
             fault::point("credentials");
             self.look_at_files(READ_ATTEMPTS);
+            if let Some(credentials) = &*self.state.credentials.load() {
+                self.expiry.tell(&credentials.certificates, SystemTime::now());
+            }
             let interval = if self.accepted.load().is_some() {
                 // Whoever waits for the first ones hears it now, or finds that it was said.
                 self.loaded.notify_one();

@@ -157,6 +157,7 @@ fn an_acceptor_that_panics_while_stopping_still_empties_its_queue() {
     let queued = TcpStream::connect(gateway.address).expect("queued");
     gateway.signal("TERM");
     gateway.signal("CONT");
+    restarted(&gateway, "acceptor");
     let mut stream = Client::new(&ca).over(queued).expect("a handshake");
     stream.write_all(&header_for(ECHO, None)).expect("sent");
     round(&mut stream);

@@ -4,6 +4,7 @@ CARGO ?= cargo
 # Tests wait more than they compute: more threads than cores.
 TEST_THREADS ?= 8
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
 BINARY = target/release/linkerd-gateway
 
 .DEFAULT_GOAL := help
@@ -31,7 +32,11 @@ test: ## Run every test
 .PHONY: test-long
 test-long: ## Run the tests that take minutes
 	tests/setup.sh
-	$(CARGO) test -- --ignored --test-threads 1 --nocapture
+	$(CARGO) test -- --ignored --skip soak --test-threads 1 --nocapture
+
+.PHONY: soak
+soak: ## Mixed load for SOAK_SECONDS (3600): lost bytes, memory slope, descriptors
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test soak -- --ignored --nocapture
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each (60)

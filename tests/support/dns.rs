@@ -19,7 +19,7 @@ pub enum Mode {
     ServerFailure,
     /// Nothing at all.
     Silent,
-    /// The addresses, after this time: for one question at a time.
+    /// The addresses, after this time.
     Slow(Duration, Vec<IpAddr>, u32),
     /// Over UDP nothing but that it does not fit; over TCP, if that is served, the addresses.
     Truncated(Vec<IpAddr>, u32),
@@ -43,12 +43,16 @@ impl Dns {
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 count.fetch_add(1, Ordering::SeqCst);
                 let mode = current.lock().expect("whole").clone();
-                if let Mode::Slow(delay, ..) = mode {
-                    std::thread::sleep(delay);
-                }
-                if let Some(answer) = answer(&buffer[..length], &mode, false) {
+                let Some(answer) = answer(&buffer[..length], &mode, false) else { continue };
+                let Mode::Slow(delay, ..) = mode else {
                     let _ = socket.send_to(&answer, from);
-                }
+                    continue;
+                };
+                let socket = socket.try_clone().expect("a descriptor");
+                std::thread::spawn(move || {
+                    std::thread::sleep(delay);
+                    let _ = socket.send_to(&answer, from);
+                });
             }
         });
         Self { address, mode, questions }

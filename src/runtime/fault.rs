@@ -6,7 +6,6 @@
 
 /// Panics when the environment asks for it at this pass of the point `name`.
 #[cfg(debug_assertions)]
-#[expect(clippy::panic, reason = "what it is for")]
 pub fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -298,23 +298,26 @@ impl App {
             metrics: Arc::clone(&self.metrics),
             clock: runtime::now_millis,
         });
-        let listen = |(address, socket): &(SocketAddr, Socket), key| {
+        let listen = |(address, socket): &(SocketAddr, Socket), key, scope| {
             let listener = socket.try_clone().and_then(socket::listen);
-            listener.map_err(|error| refused(*address, key, error))
+            let both = listener.and_then(|kept| Ok((kept.try_clone()?, kept)));
+            let (copy, kept) = both.map_err(|error| refused(*address, key, error))?;
+            Ok::<_, StartError>((kept, Some(copy), scope))
         };
-        let mut listeners = vec![(listen(&self.admin, "admin.listen")?, Scope::Full)];
+        let mut listeners = vec![listen(&self.admin, "admin.listen", Scope::Full)?];
         for reserved in &self.metrics_listeners {
-            listeners.push((listen(reserved, "admin.metrics_listen")?, Scope::Metrics));
+            listeners.push(listen(reserved, "admin.metrics_listen", Scope::Metrics)?);
         }
         let stop = stop.clone();
         Ok(runtime::spawn_thread("admin", async move {
             let supervisor = Supervisor::new(&admin.metrics, &stop);
-            for (listener, scope) in listeners {
+            for (listener, mut copy, scope) in listeners {
                 let (admin, stop) = (Arc::clone(&admin), stop.clone());
                 let tracker = supervisor.tracker().clone();
                 supervisor.spawn(Task::Admin, move || {
                     // A copy: a panic must not close the listener.
-                    let listener = listener.try_clone().and_then(TcpListener::from_std);
+                    let copy = copy.take().map_or_else(|| listener.try_clone(), Ok);
+                    let listener = copy.and_then(TcpListener::from_std);
                     let (admin, stop, tracker) =
                         (Arc::clone(&admin), stop.clone(), tracker.clone());
                     async move {

@@ -8,22 +8,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use arc_swap::ArcSwap;
-use tokio::sync::Notify;
-
 use crate::config::Settings;
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::print::json;
 use crate::config::problem::Problems;
-use crate::control::credentials::{self, LoadError, Source};
+use crate::control::credentials::{self, Follower, LoadError, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
 use crate::control::memory::Watermark;
 use crate::model::outcome::Outcome;
 use crate::model::policy::{Action, Policy};
+use crate::model::task::Task;
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
+use crate::runtime::fault;
+use crate::runtime::supervise::{Panicked, catch};
 use crate::state::connections::Live;
 use crate::state::{Configuration, State};
 
@@ -36,6 +36,9 @@ enum Refused {
     /// The log filter cannot be changed.
     #[error("{0}")]
     Log(#[from] LogError),
+    /// Reading it met a bug of ours.
+    #[error("{0}")]
+    Panicked(#[from] Panicked),
     /// It is wrong.
     #[error("{0}")]
     Problems(#[from] Problems),
@@ -59,19 +62,29 @@ pub(super) struct Reloader {
     pub(super) watermark: Arc<Watermark>,
     pub(super) discovery: Arc<Discovery>,
     pub(super) followers: Followers,
-    pub(super) source: Arc<ArcSwap<Source>>,
-    pub(super) look: Arc<Notify>,
+    pub(super) credentials: Arc<Follower>,
 }
 
 impl Reloader {
     /// Reads the configuration again and puts it in force, or says why not. Credential files are
     /// looked at in any case.
     pub(super) fn reload(&mut self) {
-        let result = self.prepare();
+        let result = catch(|| self.prepare()).unwrap_or_else(|panicked| Err(panicked.into()));
         self.metrics.reloaded(result.is_ok());
         match result {
-            Ok(loaded) => self.commit(loaded),
+            Ok(loaded) => {
+                if let Err(panicked) = catch(|| self.commit(loaded)) {
+                    self.metrics.task_restarted(Task::Reload);
+                    tracing::error!(
+                        "the new configuration is in force in part; reload again, or restart: \
+                         {panicked}"
+                    );
+                }
+            }
             Err(refused) => {
+                if let Refused::Panicked(_) = refused {
+                    self.metrics.task_restarted(Task::Reload);
+                }
                 let generation = self.state.configuration.load().generation;
                 tracing::error!(
                     generation,
@@ -79,12 +92,13 @@ impl Reloader {
                 );
             }
         }
-        self.look.notify_one();
+        self.credentials.look.notify_one();
     }
 
     /// Everything that can fail, before anything changes.
     fn prepare(&mut self) -> Result<Loaded, Refused> {
         let loaded = load(&self.sources)?;
+        fault::point("reload");
         let new = &loaded.settings;
         let changed = needs_restart(&self.settings, new);
         if !changed.is_empty() {
@@ -99,14 +113,15 @@ impl Reloader {
         Ok(loaded)
     }
 
-    /// Cannot fail.
+    /// Cannot fail, but for a bug.
     fn commit(&mut self, loaded: Loaded) {
         let new = &loaded.settings;
+        fault::point("commit");
         self.gateway.rules.store(Arc::new(Rules::new(new, self.own_listeners.clone())));
         self.watermark.change(new.limits.memory_watermark);
         self.discovery.replace(&new.routes);
         self.followers.replace(&dns_names(&new.routes));
-        self.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
+        self.credentials.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
         let cut = self.enforce(Policy::new(new.policy.clone()));
         let generation = publish(&self.state, &self.metrics, &loaded);
         tracing::info!(

@@ -151,6 +151,9 @@ outcomes! {
     /// Closed to free memory.
     MemoryLimit = "memory_limit", Info,
         "memory was above limits.memory_watermark: give the process more, or add replicas";
+    /// Its code panicked; only this connection ended.
+    Panicked = "panicked", Warn,
+        "a bug in this program ended this one connection; please report it with the log line of the panic before it";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbound::{Gateway, serve};
 use super::session::Session;
+use crate::model::outcome::Outcome;
 use crate::net::socket;
-use crate::runtime::{Worker, Workers};
+use crate::runtime::supervise::caught;
+use crate::runtime::{Worker, Workers, fault};
 
 /// Wait after the system ran out of descriptors or memory: short enough to recover within a
 /// second, long enough not to spin.
@@ -23,13 +26,14 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed, and closes the listener.
+/// Accepts until `stop`, then takes what the kernel has already completed. The listener is shared
+/// so that a panic here does not close it: what waits in its queue is accepted by the next run.
 ///
 /// # Errors
 /// When the listener cannot be registered with the reactor.
 pub async fn accept(
     gateway: Arc<Gateway>,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     workers: Arc<Workers>,
     stop: CancellationToken,
 ) -> io::Result<()> {
@@ -41,6 +45,7 @@ pub async fn accept(
             () = stop.cancelled() => break,
             ready = listener.readable() => ready?,
         };
+        fault::point("acceptor");
         if gateway.state.pressure.is_high() {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -62,6 +67,7 @@ pub async fn accept(
     }
     // A connection that the kernel has completed is a promise to the peer. One that cannot be
     // accepted must not cost those behind it theirs.
+    fault::point("acceptor_stopping");
     let mut failures = 0;
     while failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
@@ -106,7 +112,12 @@ async fn live(
     let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
     match TcpStream::from_std(stream) {
         Ok(stream) => {
-            let outcome = serve(&gateway, stream, &mut session).await;
+            let outcome = {
+                let life = pin!(serve(&gateway, stream, &mut session));
+                caught(life).await
+            };
+            // After a panic both sockets have been dropped here, which resets them.
+            let outcome = outcome.unwrap_or(Outcome::Panicked);
             session.finish(outcome, &gateway.rules.load().access);
         }
         Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
@@ -183,8 +194,10 @@ mod tests {
             timeouts: Timeouts { user: second, half_closed: second, idle: None },
             access: Selection::default(),
         };
-        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
-        let workers = Arc::new(Workers::start(1, &Readiness::default(), || {}).expect("a thread"));
+        let metrics = Metrics::new();
+        let workers = Workers::start(1, &Readiness::default(), &metrics, || {});
+        let workers = Arc::new(workers.expect("a thread"));
+        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), metrics, rules));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let stream = std::net::TcpStream::connect(address).expect("connected");

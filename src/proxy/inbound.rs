@@ -23,6 +23,7 @@ use crate::model::service::MAX_NAME;
 use crate::net::socket;
 use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
+use crate::runtime::fault;
 use crate::state::State;
 use crate::tls::credentials::Credentials;
 
@@ -133,6 +134,7 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Err(error) => return explained(session, &error, error.outcome()),
     };
     session.connected(&connected);
+    fault::point("connection");
     let timeouts = rules.timeouts;
     // A live connection keeps neither the credentials nor the route table of its start alive.
     drop((credentials, route, rules));
@@ -157,6 +159,7 @@ async fn begin(
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
+    fault::point("handshake");
     let limits = &rules.limits;
     let open = gateway.state.connections.len();
     let admitted = gateway.admission.admit(limits, open, &session.registration);

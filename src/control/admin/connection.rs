@@ -31,6 +31,7 @@ use super::answer::{answer, wants_body};
 use super::body::receive;
 use super::slots::Slot;
 use super::{Admin, Scope};
+use crate::runtime::fault;
 
 /// From accept to the first byte, TLS handshake included; again to the first request.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -193,6 +194,7 @@ impl Session {
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.slot.used();
+        fault::point("admin_connection");
         let is_wanted = wants_body(self.scope, self.peer, &request);
         let (head, body) = request.into_parts();
         let body = if is_wanted { receive(body).await } else { Ok(Bytes::new()) };

@@ -102,8 +102,8 @@ impl App {
         let settings = &loaded.settings;
         let mut listeners = Vec::new();
         if settings.gateway.enabled {
-            for address in &settings.gateway.listen {
-                listeners.push(bind(*address, "gateway.listen")?);
+            for listener in &settings.gateway.listen {
+                listeners.push(bind(listener.address, "gateway.listen")?);
             }
         }
         let admin = bind(settings.admin.listen, "admin.listen")?;
@@ -239,7 +239,8 @@ impl App {
         for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
             let listener = socket::listen(socket)
                 .map_err(|error| refused(address, "gateway.listen", error))?;
-            let accept = accept(Arc::clone(gateway), listener, Arc::clone(workers), stop.clone());
+            let (gateway, workers) = (Arc::clone(gateway), Arc::clone(workers));
+            let accept = accept(gateway, (index, listener), workers, stop.clone());
             acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
                 if let Err(error) = accept.await {
                     tracing::error!(listener = %address, %error, "the acceptor ended");

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod header;
 pub mod identify;
 pub mod inbound;
+pub mod preface;
 pub mod relay;
 pub mod route;
 pub mod session;

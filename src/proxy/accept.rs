@@ -23,17 +23,19 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed, and closes the listener.
+/// Accepts until `stop`, then takes what the kernel has already completed, and closes the listener,
+/// which is the `index`th of `gateway.listen`.
 ///
 /// # Errors
 /// When the listener cannot be registered with the reactor.
 pub async fn accept(
     gateway: Arc<Gateway>,
-    listener: TcpListener,
+    (index, listener): (usize, TcpListener),
     workers: Arc<Workers>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let local = socket::unmapped(listener.local_addr()?);
+    let from = Listener { index, address: local };
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
     loop {
@@ -42,7 +44,7 @@ pub async fn accept(
             ready = listener.readable() => ready?,
         };
         match socket::accept(ready.get_inner()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
                 gateway.metrics.accept_failed();
@@ -59,7 +61,7 @@ pub async fn accept(
     let mut failures = 0;
     while failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failures += 1;
@@ -73,19 +75,28 @@ pub async fn accept(
     Ok(())
 }
 
+/// Where a connection arrived.
+#[derive(Clone, Copy)]
+struct Listener {
+    /// Its place in `gateway.listen`.
+    index: usize,
+    address: SocketAddr,
+}
+
 fn hand_over(
     gateway: &Arc<Gateway>,
     workers: &Arc<Workers>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: Listener,
 ) {
     gateway.metrics.accepted();
     let Some(worker) = workers.least_loaded() else { return };
     let place = Place::take(gateway, workers, worker);
     // The address that the client sees: the listener's own may be the unspecified one.
-    let local = stream.local_addr().map_or(listener, socket::unmapped);
-    worker.spawn(live(Arc::clone(gateway), stream, peer, local, place));
+    let local = stream.local_addr().map_or(listener.address, socket::unmapped);
+    let to = Listener { index: listener.index, address: local };
+    worker.spawn(live(Arc::clone(gateway), stream, peer, to, place));
 }
 
 /// A connection on its worker, from registration to outcome.
@@ -93,11 +104,12 @@ async fn live(
     gateway: Arc<Gateway>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    local: SocketAddr,
+    to: Listener,
     place: Place,
 ) {
-    let registration = gateway.state.connections.register(peer, local, place.worker);
+    let registration = gateway.state.connections.register(peer, to.address, place.worker);
     let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
+    session.listener = to.index;
     match TcpStream::from_std(stream) {
         Ok(stream) => {
             let outcome = serve(&gateway, stream, &mut session).await;
@@ -146,6 +158,7 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
+    use crate::proxy::preface::Proxies;
     use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
@@ -158,6 +171,7 @@ mod tests {
         let rules = Rules {
             require_transport_header: false,
             handshake_timeout: second,
+            proxies: Proxies::default(),
             local_ports: LocalPorts::default(),
             connector: Connector {
                 timeout: second,
@@ -174,7 +188,8 @@ mod tests {
         let stream = std::net::TcpStream::connect(address).expect("connected");
         let worker = workers.least_loaded().expect("one");
         let place = Place::take(&gateway, &workers, worker);
-        let life = live(Arc::clone(&gateway), stream, address, address, place);
+        let to = Listener { index: 0, address };
+        let life = live(Arc::clone(&gateway), stream, address, to, place);
         let size = size_of_val(&life);
         eprintln!("{size} bytes per connection's future");
         assert!(size <= 2048, "{size}");

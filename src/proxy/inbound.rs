@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::authorize::authorize;
-use super::connect::{Connected, Connector};
+use super::connect::{Connected, Connector, Opening};
 use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
+use super::preface::{self, Proxies};
 use super::relay::{Timeouts, relay};
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
@@ -48,6 +49,8 @@ impl Gateway {
 pub struct Rules {
     /// Refuse clients that do not negotiate the transport header.
     pub require_transport_header: bool,
+    /// Who must send a PROXY header.
+    pub proxies: Proxies,
     /// From accept to the end of the header.
     pub handshake_timeout: Duration,
     /// Ports of this host that may be asked for.
@@ -63,6 +66,7 @@ impl Rules {
     pub fn new(settings: &Settings, own_listeners: Vec<SocketAddr>) -> Self {
         Self {
             require_transport_header: settings.gateway.require_transport_header,
+            proxies: Proxies::new(&settings.gateway),
             handshake_timeout: settings.limits.handshake_timeout,
             local_ports: LocalPorts::new(&settings.gateway),
             connector: Connector::new(&settings.limits, own_listeners),
@@ -115,8 +119,11 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Ok(route) => route,
         Err(outcome) => return outcome,
     };
-    let protocol = session.protocol();
-    let connect = rules.connector.connect(&route, protocol, &credentials, &gateway.metrics);
+    let opening = Opening {
+        session: session.protocol(),
+        proxy_header: preface::onward(&route, session, &established.identity),
+    };
+    let connect = rules.connector.connect(&route, opening, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {
         Ok(connected) => connected,
         Err(error) => return explained(session, &error, error.outcome()),
@@ -138,13 +145,21 @@ struct Ended {
     refused: Option<Refused>,
 }
 
-/// Handshake, identity, and the header where one was negotiated.
+/// The PROXY header where one is due, handshake, identity, and the header where one was negotiated.
 async fn begin(
     rules: &Rules,
     stream: TcpStream,
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
+    let live = &session.registration;
+    if rules.proxies.include(session.listener, live.peer.ip()) {
+        let received = preface::receive(&stream, session).await;
+        received.map_err(|error| Ended {
+            outcome: explained(session, &error, preface::outcome(&error)),
+            refused: None,
+        })?;
+    }
     let require_header = rules.require_transport_header;
     let accepted = handshake::accept(stream, credentials, require_header, &mut session.sni).await;
     let mut established = accepted.map_err(|refused| Ended {
@@ -178,8 +193,8 @@ fn direct(
     let route = route.map_err(|error| explained(session, &error, error.outcome()))?;
     session.routed(Arc::clone(&route));
     let policy = gateway.state.policy.load();
-    let peer = session.registration.peer;
-    let verdict = authorize(&policy, &established.identity, peer, &route.target);
+    let source = session.registration.source();
+    let verdict = authorize(&policy, &established.identity, source, &route.target);
     session.authorized(&verdict);
     match verdict {
         Ok(_) => Ok(route),

@@ -23,6 +23,8 @@ pub struct Session {
     pub registration: Registration,
     /// The server name of the ClientHello.
     pub sni: Option<Box<str>>,
+    /// Its listener's place in `gateway.listen`.
+    pub listener: usize,
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,
@@ -45,6 +47,7 @@ impl Session {
         Self {
             registration,
             sni: None,
+            listener: 0,
             metrics,
             accepted: Instant::now(),
             established: None,
@@ -157,6 +160,7 @@ impl Session {
         let live = &self.registration;
         self.metrics.outcome(outcome);
         access::log(&AccessRecord {
+            via: live.via(),
             identity: live.identity(),
             sni: self.sni.as_deref(),
             transport_header: self.transport_header,
@@ -172,7 +176,7 @@ impl Session {
             connect: self.connect_time,
             total: self.accepted.elapsed(),
             detail: self.detail.as_deref(),
-            ..AccessRecord::new(live.id, live.peer, live.local, outcome)
+            ..AccessRecord::new(live.id, live.source(), live.local, outcome)
         });
     }
 }

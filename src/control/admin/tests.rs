@@ -159,6 +159,7 @@ fn routes_show_endpoints_and_ejections_on_our_clock() {
         sni: vec!["web.example".into()],
         default: true,
         session: SessionMode::Passthrough,
+        proxy_protocol: false,
         endpoints,
     };
     admin.state.routes.store(Arc::new(RouteTable::new(vec![route], &RouteTable::default())));

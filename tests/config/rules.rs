@@ -182,7 +182,10 @@ fn a_listener_may_demand_the_proxy_protocol() {
     for (more, expected) in [
         ("listen = [{ proxy_protocol = [] }]", "gateway.listen[0].address: is not set"),
         ("listen = [{ address = \"x\" }]", "listen[0].address: found \"x\", expected an address"),
-        ("listen = [{ address = \"[::]:1\", proxy_protocl = [] }]", "did you mean \"proxy_protocol\"?"),
+        (
+            "listen = [{ address = \"[::]:1\", proxy_protocl = [] }]",
+            "did you mean \"proxy_protocol\"?",
+        ),
         ("listen = [{ address = \"[::]:1\", proxy_protocol = [\"10.0.0.1/8\"] }]", "host bits"),
         ("listen = [{ address = \"[::]:1\", proxy_protocol = true }]", "expected a list of net"),
         ("[admin]\nproxy_protocol = [\"10\"]", "admin.proxy_protocol[0]: found \"10\", expected"),

@@ -127,8 +127,7 @@ fn a_second_gateway_learns_the_client_before_onward_tls() {
 }
 
 #[test]
-fn an_endpoint_that_does_not_take_it_is_a_failed_connect() {
-    // The first is closed; the header goes to the next one too.
+fn the_endpoint_that_is_tried_next_is_told_as_well() {
     let ca = TestCa::new("ca");
     let (endpoint, accepted) = backend::handed_over();
     let closed = backend::closed_port();

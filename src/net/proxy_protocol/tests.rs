@@ -195,40 +195,36 @@ async fn takes_not_a_byte_behind_the_header() {
     }
 }
 
-#[tokio::test]
-async fn waits_for_each_byte_without_spinning() {
-    for header in [&b"PROXY TCP4 192.0.2.7 10.0.0.1 8080 4143\r\n"[..], &version_2(1, 0x11, &V4)] {
+#[test]
+fn waits_for_each_byte_without_spinning() {
+    // On a thread of its own: one that spins never gives the test another chance to say so.
+    let (done, finished) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(byte_by_byte());
+        done.send(()).expect("still waited for");
+    });
+    finished.recv_timeout(Duration::from_secs(20)).expect("it waits, and says nothing wrong");
+}
+
+async fn byte_by_byte() {
+    let line = b"PROXY TCP4 192.0.2.7 10.0.0.1 8080 4143\r\n".to_vec();
+    for header in [line, version_2(1, 0x11, &V4)] {
         let (mut client, server) = pair().await;
-        let mut receiving = tokio_test_task(receive(&server));
+        let (mut receiving, mut polls) = (Box::pin(receive(&server)), 0);
         for (index, byte) in header.iter().enumerate() {
-            assert!(receiving.is_pending().await, "after {index} bytes");
+            let polled = std::future::poll_fn(|cx| {
+                polls += 1;
+                receiving.as_mut().poll(cx).map(drop)
+            });
+            let waited = tokio::time::timeout(Duration::from_millis(2), polled).await;
+            assert!(waited.is_err(), "complete after {index} bytes");
             client.write_all(&[*byte]).expect("sent");
         }
-        let proxied = receiving.future.as_mut().await.expect("a header").expect("with addresses");
+        let proxied = receiving.await.expect("a header").expect("with addresses");
         assert_eq!(proxied.destination, address("10.0.0.1:4143"));
-        // A task that spins is polled again and again; one that waits, about once per byte.
-        assert!(receiving.polls <= 4 * header.len(), "{} polls", receiving.polls);
-    }
-}
-
-/// A future that counts how often it was polled.
-struct Counted<F> {
-    future: std::pin::Pin<Box<F>>,
-    polls: usize,
-}
-
-fn tokio_test_task<F: Future>(future: F) -> Counted<F> {
-    Counted { future: Box::pin(future), polls: 0 }
-}
-
-impl<F: Future> Counted<F> {
-    /// True when it still waits after all that has arrived.
-    async fn is_pending(&mut self) -> bool {
-        let polled = std::future::poll_fn(|cx| {
-            self.polls += 1;
-            self.future.as_mut().poll(cx).map(drop)
-        });
-        tokio::time::timeout(Duration::from_millis(2), polled).await.is_err()
+        // Once when the wait begins, once when the byte is there, once when the time is over.
+        assert!(polls <= 4 * header.len(), "{polls} polls");
     }
 }
 

@@ -32,7 +32,7 @@ const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 203.0.113.9 8080 4143\r\n";
 fn version_2(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
     header.extend([0x20 | command, family]);
-    header.extend((payload.len() as u16).to_be_bytes());
+    header.extend(u16::try_from(payload.len()).expect("short").to_be_bytes());
     header.extend(payload);
     header
 }

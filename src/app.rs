@@ -108,9 +108,9 @@ impl App {
     pub fn bind(loaded: Loaded, sources: Sources, filter: Filter) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         let mut reserve = Reserve::from_environment();
-        let gateway: &[_] =
-            if settings.gateway.enabled { &settings.gateway.listen } else { Default::default() };
-        let listeners = reserve.all(gateway, "gateway.listen")?;
+        let gateway = settings.gateway.listen.iter().map(|listener| listener.address);
+        let gateway: Vec<_> = gateway.filter(|_| settings.gateway.enabled).collect();
+        let listeners = reserve.all(&gateway, "gateway.listen")?;
         let admin = reserve.one(settings.admin.listen, "admin.listen")?;
         let metrics_listeners =
             reserve.all(&settings.admin.metrics_listen, "admin.metrics_listen")?;
@@ -255,7 +255,7 @@ impl App {
             acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
                 let start = || {
                     let (gateway, listener) = (Arc::clone(&gateway), Arc::clone(&listener));
-                    accept(gateway, listener, Arc::clone(&workers), stop.clone())
+                    accept(gateway, (index, listener), Arc::clone(&workers), stop.clone())
                 };
                 supervise(Task::Acceptor, &metrics, &stop, start).await;
             })?);

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::config::Settings;
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::print::json;
 use crate::config::problem::Problems;
+use crate::config::{GatewaySettings, Settings};
 use crate::control::credentials::{self, Follower, LoadError, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
@@ -143,7 +143,7 @@ impl Reloader {
         fence(Ordering::SeqCst);
         let denied = |live: &Live| match (live.identity(), live.target()) {
             (Some(identity), Some(target)) => {
-                policy.decide(identity, live.peer.ip(), target).action == Action::Deny
+                policy.decide(identity, live.source().ip(), target).action == Action::Deny
             }
             _ => false,
         };
@@ -151,11 +151,13 @@ impl Reloader {
     }
 }
 
-/// Puts the next generation of the configuration where `/config_dump` and metrics show it.
+/// Puts the next generation of the configuration where `/config_dump`, metrics and the admin server
+/// find it.
 pub(super) fn publish(state: &State, metrics: &Metrics, loaded: &Loaded) -> u64 {
     let generation = state.configuration.load().generation + 1;
     let dump = json(&loaded.tree).to_string().into();
     state.configuration.store(Arc::new(Configuration { generation, dump }));
+    state.admin_proxies.store(Arc::new(loaded.settings.admin.proxy_protocol.clone()));
     metrics.generation(generation);
     generation
 }
@@ -165,10 +167,16 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changes = [
         ("runtime", old.runtime != new.runtime),
         ("gateway.enabled", old.gateway.enabled != new.gateway.enabled),
-        ("gateway.listen", old.gateway.listen != new.gateway.listen),
-        ("admin", old.admin != new.admin),
+        ("gateway.listen", addresses(&old.gateway).ne(addresses(&new.gateway))),
+        ("admin.listen", old.admin.listen != new.admin.listen),
+        ("admin.metrics_listen", old.admin.metrics_listen != new.admin.metrics_listen),
+        ("admin.shutdown", old.admin.shutdown != new.admin.shutdown),
         ("dns", old.dns != new.dns),
         ("log.format", old.log.format != new.log.format),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+fn addresses(gateway: &GatewaySettings) -> impl Iterator<Item = SocketAddr> {
+    gateway.listen.iter().map(|listener| listener.address)
 }

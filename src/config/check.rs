@@ -21,7 +21,7 @@ mod policy;
 mod route;
 mod values;
 
-use values::{address, addresses, duration};
+use values::{address, addresses, duration, networks};
 
 /// More workers than any machine has CPUs would only be a typing error.
 const MOST_WORKERS: usize = 1024;
@@ -79,7 +79,9 @@ fn runtime(at: &Cursor<'_>) -> Option<RuntimeSettings> {
 
 fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
     let enabled = at.required("enabled", "true or false", Cursor::boolean);
-    let listen = at.required("listen", "a list of addresses", addresses);
+    let listen = at.required("listen", "a list of addresses", |at| {
+        at.list("a list of addresses like [\"[::]:4143\"]", listeners::listener)
+    });
     let header = at.required("require_transport_header", "true or false", Cursor::boolean);
     let ports = at.required("local_ports", "a list of ports", |at| {
         at.list("a list of ports, like [8080]", |at| at.integer(1..=u16::MAX).and_then(Port::new))
@@ -102,9 +104,15 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
 
 fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
     let listen = at.required("listen", "an address", address);
+    let proxies = at.required("proxy_protocol", "a list of networks", networks);
     let metrics = at.required("metrics_listen", "a list of addresses", addresses);
     let shutdown = at.required("shutdown", "true or false", Cursor::boolean);
-    Some(AdminSettings { listen: listen?, metrics_listen: metrics?, shutdown: shutdown? })
+    Some(AdminSettings {
+        listen: listen?,
+        proxy_protocol: proxies?,
+        metrics_listen: metrics?,
+        shutdown: shutdown?,
+    })
 }
 
 fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {

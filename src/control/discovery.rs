@@ -102,6 +102,7 @@ fn route(settings: &RouteSettings, answers: &HashMap<Arc<str>, Vec<IpAddr>>) -> 
         sni: settings.sni.clone(),
         default: settings.default,
         session: settings.session,
+        proxy_protocol: settings.proxy_protocol,
         endpoints,
     }
 }

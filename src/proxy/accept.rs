@@ -26,18 +26,20 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed. The listener is shared
+/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is the `index`th of
+/// `gateway.listen`, is shared
 /// so that a panic here does not close it: what waits in its queue is accepted by the next run.
 ///
 /// # Errors
 /// When the listener cannot be registered with the reactor.
 pub async fn accept(
     gateway: Arc<Gateway>,
-    listener: Arc<TcpListener>,
+    (index, listener): (usize, Arc<TcpListener>),
     workers: Arc<Workers>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let local = socket::unmapped(listener.local_addr()?);
+    let from = Listener { index, address: local };
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
     loop {
@@ -53,7 +55,7 @@ pub async fn accept(
             }
         }
         match socket::accept(ready.get_inner()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
                 gateway.metrics.accept_failed();
@@ -71,7 +73,7 @@ pub async fn accept(
     let mut failures = 0;
     while failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failures += 1;
@@ -85,19 +87,28 @@ pub async fn accept(
     Ok(())
 }
 
+/// Where a connection arrived.
+#[derive(Clone, Copy)]
+struct Listener {
+    /// Its place in `gateway.listen`.
+    index: usize,
+    address: SocketAddr,
+}
+
 fn hand_over(
     gateway: &Arc<Gateway>,
     workers: &Arc<Workers>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: Listener,
 ) {
     gateway.metrics.accepted();
     let Some(worker) = workers.least_loaded() else { return };
     let place = Place::take(gateway, workers, worker);
     // The address that the client sees: the listener's own may be the unspecified one.
-    let local = stream.local_addr().map_or(listener, socket::unmapped);
-    worker.spawn(live(Arc::clone(gateway), stream, peer, local, place));
+    let local = stream.local_addr().map_or(listener.address, socket::unmapped);
+    let to = Listener { index: listener.index, address: local };
+    worker.spawn(live(Arc::clone(gateway), stream, peer, to, place));
 }
 
 /// A connection on its worker, from registration to outcome.
@@ -105,11 +116,12 @@ async fn live(
     gateway: Arc<Gateway>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    local: SocketAddr,
+    to: Listener,
     place: Place,
 ) {
-    let registration = gateway.state.connections.register(peer, local, place.worker);
+    let registration = gateway.state.connections.register(peer, to.address, place.worker);
     let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
+    session.listener = to.index;
     match TcpStream::from_std(stream) {
         Ok(stream) => {
             let outcome = {
@@ -165,6 +177,7 @@ mod tests {
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
     use crate::proxy::limits::Limits;
+    use crate::proxy::preface::Proxies;
     use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
@@ -184,6 +197,7 @@ mod tests {
                 handshakes: 1,
                 per_source: 1,
             },
+            proxies: Proxies::default(),
             local_ports: LocalPorts::default(),
             connector: Connector {
                 timeout: second,
@@ -203,7 +217,8 @@ mod tests {
         let stream = std::net::TcpStream::connect(address).expect("connected");
         let worker = workers.least_loaded().expect("one");
         let place = Place::take(&gateway, &workers, worker);
-        let life = live(Arc::clone(&gateway), stream, address, address, place);
+        let to = Listener { index: 0, address };
+        let life = live(Arc::clone(&gateway), stream, address, to, place);
         let size = size_of_val(&life);
         eprintln!("{size} bytes per connection's future");
         assert!(size <= 2048, "{size}");

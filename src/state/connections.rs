@@ -52,7 +52,7 @@ impl Stage {
 pub struct Live {
     /// Unique for the life of the process.
     pub id: u64,
-    /// The client's address.
+    /// The TCP peer's address: the client's, or a load balancer's in front of it.
     pub peer: SocketAddr,
     /// Our address that it connected to.
     pub local: SocketAddr,
@@ -63,6 +63,8 @@ pub struct Live {
     /// Bytes relayed so far.
     pub bytes: Arc<ByteCounts>,
     stage: AtomicU8,
+    /// Source and destination of a PROXY header. Boxed: few connections have one.
+    proxied: OnceLock<Box<(SocketAddr, SocketAddr)>>,
     identity: OnceLock<Identity>,
     target: OnceLock<Target>,
     endpoint: OnceLock<SocketAddr>,
@@ -81,6 +83,26 @@ impl Live {
     /// Enters a stage.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The client's address: what a PROXY header said, else the TCP peer's.
+    pub fn source(&self) -> SocketAddr {
+        self.proxied.get().map_or(self.peer, |proxied| proxied.0)
+    }
+
+    /// The address that the client connected to: what a PROXY header said, else our own.
+    pub fn destination(&self) -> SocketAddr {
+        self.proxied.get().map_or(self.local, |proxied| proxied.1)
+    }
+
+    /// The load balancer's address, when a PROXY header named another client.
+    pub fn via(&self) -> Option<SocketAddr> {
+        self.proxied.get().map(|_| self.peer)
+    }
+
+    /// Records what a PROXY header said; later calls change nothing.
+    pub fn proxied(&self, source: SocketAddr, destination: SocketAddr) {
+        let _ = self.proxied.set(Box::new((source, destination)));
     }
 
     /// The client's identity, once verified.
@@ -161,6 +183,7 @@ impl Connections {
             accepted_at: SystemTime::now(),
             bytes: Arc::default(),
             stage: AtomicU8::new(Stage::Handshake as u8),
+            proxied: OnceLock::new(),
             identity: OnceLock::new(),
             target: OnceLock::new(),
             endpoint: OnceLock::new(),

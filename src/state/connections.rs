@@ -135,11 +135,14 @@ impl Live {
         let _ = self.endpoint.set(endpoint);
     }
 
-    /// Asks the connection to end with this outcome; it does so at its next await.
-    pub fn cancel(&self, outcome: Outcome) {
+    /// Asks the connection to end with this outcome; it does so at its next await. The first to ask
+    /// decides; false for the others.
+    pub fn cancel(&self, outcome: Outcome) -> bool {
         let index = u8::try_from(outcome as usize + 1).unwrap_or(u8::MAX);
-        self.cancelled.store(index, Ordering::Release);
+        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let is_first = self.cancelled.compare_exchange(0, index, success, failure).is_ok();
         self.cancel.notify_one();
+        is_first
     }
 
     /// True once it has been asked to end.
@@ -215,15 +218,15 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Cancels one; false when it is gone.
+    /// Cancels one; false when it is gone or going.
     pub fn cancel(&self, id: u64, outcome: Outcome) -> bool {
         let live = self.shard(id).get(&id).cloned();
-        live.inspect(|live| live.cancel(outcome)).is_some()
+        live.is_some_and(|live| live.cancel(outcome))
     }
 
     /// Cancels all that `which` names and says how many.
     pub fn cancel_where(&self, outcome: Outcome, which: impl Fn(&Live) -> bool) -> usize {
-        self.list().iter().filter(|live| which(live)).map(|live| live.cancel(outcome)).count()
+        self.list().iter().filter(|live| which(live) && live.cancel(outcome)).count()
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
@@ -276,7 +279,7 @@ mod tests {
         assert!(all.cancel(second.id, stopping) && !all.cancel(99, stopping));
         assert_eq!(second.cancelled().await, stopping);
         let policy = Outcome::NoLongerAllowed;
-        assert_eq!(all.cancel_where(policy, |live| live.worker == 0), 1);
+        assert_eq!(all.cancel_where(policy, |_| true), 1, "one is going already");
         assert_eq!(first.cancelled().await, policy);
         drop((first, second));
         assert!(all.is_empty());

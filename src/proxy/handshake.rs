@@ -3,7 +3,7 @@
 //! The ClientHello decides which configuration serves: Linkerd's when it offers ALPN
 //! `transport.l5d.io/v1`, else the plain one by server name. No type of rustls leaves this module.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -44,8 +44,6 @@ pub struct Established {
     pub transport_header: bool,
     /// The server name that the client asked for, lower-case.
     pub sni: Option<Box<str>>,
-    /// Application bytes that came with the end of the handshake.
-    pub early_bytes: Vec<u8>,
 }
 
 /// Why a handshake gave no connection.
@@ -198,8 +196,8 @@ pub async fn accept(
     };
     let identity =
         identify::identify(credentials, Role::Client, &shaken.presented, SystemTime::now())?;
-    let Shaken { stream, transport_header, early_bytes, .. } = shaken;
-    Ok(Established { end: End::Tls(stream), identity, transport_header, sni, early_bytes })
+    let Shaken { stream, transport_header, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, transport_header, sni })
 }
 
 /// A complete handshake, whoever drove it.
@@ -207,31 +205,15 @@ struct Shaken {
     stream: TlsStream,
     presented: Presented,
     transport_header: bool,
-    early_bytes: Vec<u8>,
 }
 
 impl Shaken {
     fn rustls(stream: impl Into<tokio_rustls::TlsStream<TcpStream>>) -> Self {
-        let mut stream = stream.into();
-        let mut early_bytes = Vec::new();
-        // What is decrypted already lies in memory: this reads no socket and ends in WouldBlock.
-        let _ = match &mut stream {
-            tokio_rustls::TlsStream::Client(s) => {
-                s.get_mut().1.reader().read_to_end(&mut early_bytes)
-            }
-            tokio_rustls::TlsStream::Server(s) => {
-                s.get_mut().1.reader().read_to_end(&mut early_bytes)
-            }
-        };
+        let stream = stream.into();
         let session = stream.get_ref().1;
         let presented = Presented::new(session.peer_certificates().unwrap_or_default());
         let transport_header = session.alpn_protocol() == Some(ALPN);
-        Self {
-            presented,
-            transport_header,
-            early_bytes,
-            stream: TlsStream::Rustls(Box::new(stream)),
-        }
+        Self { presented, transport_header, stream: TlsStream::Rustls(Box::new(stream)) }
     }
 }
 
@@ -248,8 +230,8 @@ async fn direct(
     }
     let presented = handshake.presented();
     let transport_header = handshake.session().alpn_protocol() == Some(ALPN);
-    let (stream, early_bytes) = handshake.into_stream(stream).map_err(HandshakeError::Tls)?;
-    Ok(Shaken { stream, presented, transport_header, early_bytes })
+    let stream = handshake.into_stream(stream).map_err(HandshakeError::Tls)?;
+    Ok(Shaken { stream, presented, transport_header })
 }
 
 fn refused(error: &io::Error, stream: TcpStream) -> Refused {
@@ -315,8 +297,8 @@ pub async fn connect(
     let now = SystemTime::now();
     let identity = identify::identify(credentials, Role::Server, &shaken.presented, now)?;
     identify::expect(&identity, expected)?;
-    let Shaken { stream, transport_header, early_bytes, .. } = shaken;
-    Ok(Established { end: End::Tls(stream), identity, transport_header, sni: None, early_bytes })
+    let Shaken { stream, transport_header, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, transport_header, sni: None })
 }
 
 fn classify(error: &io::Error) -> HandshakeError {

@@ -146,7 +146,7 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
     // A live connection keeps neither the credentials nor the route table of its start alive.
     drop((credentials, route, rules));
     let mut client = established.end;
-    let early = received.map_or(established.early_bytes, Received::into_rest);
+    let early = received.map_or_else(Vec::new, Received::into_rest);
     let bytes = Arc::clone(&session.registration.bytes);
     let relayed = relay(&mut client, &mut connected.end, early, &bytes, timeouts).await;
     session.relayed(relayed)
@@ -190,8 +190,7 @@ async fn begin(
     if !established.transport_header {
         return Ok((established, None));
     }
-    let early = std::mem::take(&mut established.early_bytes);
-    let received = header::receive(&mut established.end, early).await;
+    let received = header::receive(&mut established.end, Vec::new()).await;
     let received = received.map_err(|error| ended(session, &error, error.outcome()))?;
     Ok((established, Some(received)))
 }

@@ -1,8 +1,8 @@
 //! Drives a handshake of rustls over a socket and then takes the keys out for our record layer.
 //!
-//! Called by `proxy/handshake.rs`. rustls decides everything; here bytes are carried, and whatever
-//! came with the end of the handshake is kept: opened application bytes, and the beginning of a
-//! record that rustls has not touched.
+//! Called by `proxy/handshake.rs`. rustls decides everything; here bytes are carried. It is given
+//! one record at a time and none after the one that completes the handshake: what it would make of
+//! later ones (half a message, an answer to a key update) stays inside it and is lost with it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,26 +11,32 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, CommonState, InvalidMessage, ServerConfig};
 use tokio::net::TcpStream;
 
 use super::record::{Records, Secrets};
-use super::stream::{Direct, Left, TlsStream};
+use super::stream::{Direct, TlsStream};
 use super::verify::Presented;
 
 /// Bytes read at once; a client's second flight is 1 to 2 KB.
 const READ: usize = 4096;
+/// Type, version and length in front of each record.
+const HEADER: usize = 5;
+/// Most bytes kept for one flight. rustls joins messages in place, and small pieces cost more than
+/// they carry; its own buffer ends here too.
+const MAX_INCOMING: usize = 0xffff;
 
 /// A handshake that has not been driven to its end.
 pub struct Handshake {
     session: Session,
     /// Bytes from the socket that rustls has not done with.
     incoming: Vec<u8>,
+    /// How many of them are records that it has been given.
+    given: usize,
+    /// It has asked for the next record.
+    wants_more: bool,
     /// Bytes for the socket.
     outgoing: Vec<u8>,
-    /// Application bytes that came with the end.
-    early: Vec<u8>,
-    is_closed: bool,
 }
 
 enum Session {
@@ -47,8 +53,6 @@ enum Next {
     Done,
     /// The peer's turn.
     Read,
-    /// Our turn.
-    Write,
 }
 
 impl Handshake {
@@ -72,36 +76,64 @@ impl Handshake {
     }
 
     fn new(session: Session, incoming: Vec<u8>) -> Self {
-        Self { session, incoming, outgoing: Vec::new(), early: Vec::new(), is_closed: false }
+        Self { session, incoming, given: 0, wants_more: true, outgoing: Vec::new() }
     }
 
-    /// Goes on until the handshake is complete. After an error there may be an alert to say:
-    /// [`Handshake::alert`].
+    /// Goes on until the handshake is complete. After an error of rustls there may be an alert to
+    /// say: [`Handshake::alert`].
     ///
     /// # Errors
     /// What the socket says, or rustls within [`io::ErrorKind::InvalidData`].
     pub async fn complete(&mut self, tcp: &TcpStream) -> io::Result<()> {
+        let refused = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         loop {
-            match self.step().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
-                Next::Again => {}
-                Next::Done => return self.write(tcp).await,
-                Next::Write => self.write(tcp).await?,
-                Next::Read => {
-                    self.write(tcp).await?;
-                    self.read(tcp).await?;
+            let is_complete = self.advance().map_err(refused)?;
+            self.write(tcp).await?;
+            if is_complete {
+                return Ok(());
+            }
+            self.read(tcp).await?;
+        }
+    }
+
+    /// Goes as far as the bytes that are there allow; true when the handshake is complete.
+    ///
+    /// # Errors
+    /// Why rustls refuses the peer; then [`Handshake::outgoing`] ends in the alert, if there is
+    /// one.
+    pub fn advance(&mut self) -> Result<bool, rustls::Error> {
+        loop {
+            match self.step() {
+                Ok(Next::Again) => {}
+                Ok(Next::Done) => return Ok(true),
+                Ok(Next::Read) if self.incoming.len() > MAX_INCOMING => {
+                    return Err(InvalidMessage::HandshakePayloadTooLarge.into());
+                }
+                Ok(Next::Read) => return Ok(false),
+                Err(error) => {
+                    // Asked for more than this it would look at the same records again.
+                    while self.session().wants_write() && self.step().is_ok() {}
+                    return Err(error);
                 }
             }
         }
     }
 
+    /// More bytes from the peer.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.incoming.extend_from_slice(bytes);
+    }
+
+    /// Takes what is to be sent.
+    pub fn outgoing(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
     /// The fatal alert that answers the error of [`Handshake::complete`], as far as the socket
     /// takes it; false when there is none.
     pub fn alert(&mut self, tcp: &TcpStream) -> bool {
-        // What has not been sent is the server's flight, of no use any more.
-        self.outgoing.clear();
-        self.incoming.clear();
-        while let Ok(Next::Again) = self.step() {}
-        !self.outgoing.is_empty() && tcp.try_write(&self.outgoing).is_ok()
+        let outgoing = self.outgoing();
+        !outgoing.is_empty() && tcp.try_write(&outgoing).is_ok()
     }
 
     /// What was negotiated.
@@ -117,11 +149,20 @@ impl Handshake {
         Presented::new(self.session().peer_certificates().unwrap_or_default())
     }
 
-    /// The established connection, and the application bytes that are there already.
+    /// The established connection.
+    ///
+    /// # Errors
+    /// As [`Handshake::into_records`].
+    pub fn into_stream(self, tcp: TcpStream) -> Result<TlsStream, rustls::Error> {
+        let (records, incoming) = self.into_records()?;
+        Ok(TlsStream::Direct(Box::new(Direct::new(tcp, records, &incoming))))
+    }
+
+    /// The keys, and the bytes that came after the handshake.
     ///
     /// # Errors
     /// Before the end of the handshake, or without `enable_secret_extraction`.
-    pub fn into_stream(self, tcp: TcpStream) -> Result<(TlsStream, Vec<u8>), rustls::Error> {
+    pub fn into_records(self) -> Result<(Records, Vec<u8>), rustls::Error> {
         let (extracted, secrets) = match self.session {
             Session::Client(session) => {
                 let (extracted, connection) = session.dangerous_into_kernel_connection()?;
@@ -134,34 +175,46 @@ impl Handshake {
         };
         let records = Records::new(extracted, secrets)
             .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let left = Left { incoming: self.incoming, is_closed: self.is_closed };
-        Ok((TlsStream::Direct(Box::new(Direct::new(tcp, records, left))), self.early))
+        Ok((records, self.incoming))
     }
 
     fn step(&mut self) -> Result<Next, rustls::Error> {
-        let Self { session, incoming, outgoing, early, is_closed } = self;
+        let whole = self.record_end().filter(|end| self.wants_more && *end <= self.incoming.len());
+        // Of a record that has begun as much as there is: wrong headers are refused at once.
+        let started = if self.wants_more { self.incoming.len() } else { self.given };
+        let Self { session, incoming, given, wants_more, outgoing } = self;
+        let offered = incoming.get_mut(..whole.unwrap_or(started)).unwrap_or_default();
         let (done_with, next) = match session {
-            Session::Client(session) => {
-                follow(session.process_tls_records(incoming), outgoing, early, is_closed)
-            }
-            Session::Server(session) => {
-                follow(session.process_tls_records(incoming), outgoing, early, is_closed)
-            }
+            Session::Client(session) => follow(session.process_tls_records(offered), outgoing),
+            Session::Server(session) => follow(session.process_tls_records(offered), outgoing),
         };
+        *given = whole.unwrap_or(*given).saturating_sub(done_with);
         incoming.drain(..done_with);
-        next
+        let had_all = *wants_more && whole.is_none();
+        *wants_more = matches!(next, Ok(Next::Read));
+        match next {
+            Ok(Next::Read) if !had_all => Ok(Next::Again),
+            next => next,
+        }
+    }
+
+    /// Where the record ends that comes after those that rustls has been given.
+    fn record_end(&self) -> Option<usize> {
+        let header = self.incoming.get(self.given..)?.first_chunk::<HEADER>()?;
+        let [_, _, _, high, low] = *header;
+        Some(self.given + HEADER + usize::from(u16::from_be_bytes([high, low])))
     }
 
     async fn write(&mut self, tcp: &TcpStream) -> io::Result<()> {
-        let mut sent = 0;
-        while let Some(rest) = self.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
+        let outgoing = self.outgoing();
+        let mut rest = outgoing.as_slice();
+        while !rest.is_empty() {
             match tcp.try_write(rest) {
-                Ok(count) => sent += count,
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => tcp.writable().await?,
                 Err(error) => return Err(error),
             }
         }
-        self.outgoing.clear();
         Ok(())
     }
 
@@ -181,7 +234,7 @@ impl Handshake {
     fn read_once(&mut self, tcp: &TcpStream) -> io::Result<usize> {
         let mut buffer = [0; READ];
         let count = tcp.try_read(&mut buffer)?;
-        self.incoming.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        self.receive(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
 }
@@ -190,39 +243,22 @@ impl Handshake {
 fn follow<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     outgoing: &mut Vec<u8>,
-    early: &mut Vec<u8>,
-    is_closed: &mut bool,
 ) -> (usize, Result<Next, rustls::Error>) {
-    let mut done_with = status.discard;
     let next = match status.state {
         Ok(ConnectionState::EncodeTlsData(mut encode)) => {
             append(outgoing, |room| encode.encode(room)).map(|()| Next::Again)
         }
         Ok(ConnectionState::TransmitTlsData(transmit)) => {
             transmit.done();
-            Ok(Next::Write)
-        }
-        Ok(ConnectionState::BlockedHandshake) => Ok(Next::Read),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    early.extend_from_slice(record.payload);
-                    done_with += record.discard;
-                }
-                Some(Err(error)) => break Err(error),
-                None => break Ok(Next::Again),
-            }
-        },
-        Ok(ConnectionState::PeerClosed) => {
-            *is_closed = true;
             Ok(Next::Again)
         }
+        Ok(ConnectionState::BlockedHandshake) => Ok(Next::Read),
         Ok(ConnectionState::WriteTraffic(_)) => Ok(Next::Done),
-        // Closed by both, or early data, which is not enabled.
+        // Application data or an end before the handshake's, which rustls refuses itself.
         Ok(_) => Err(rustls::Error::HandshakeNotComplete),
         Err(error) => Err(error),
     };
-    (done_with, next)
+    (status.discard, next)
 }
 
 /// Encodes to the end of `outgoing`. An encoder says how much room it needs when it has none.
@@ -240,3 +276,6 @@ fn append(
         other => other.map(|_| ()).map_err(failed),
     }
 }
+
+#[cfg(test)]
+mod tests;

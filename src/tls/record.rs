@@ -15,16 +15,15 @@
 //!   the end of the numbers nothing is sealed any more.
 //! - *Messages cut into pieces, or mixed with data, or around a key change*: `messages.rs`.
 
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
-};
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
-use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, SupportedCipherSuite};
+use rustls::{ExtractedSecrets, SupportedCipherSuite};
 
+mod key;
 mod messages;
 
+use key::Key;
 use messages::{KeyUpdate, Messages};
 
 /// Type, version and length in front of each record.
@@ -63,6 +62,9 @@ pub enum RecordError {
     /// A record does not open: forged, cut, or damaged on the way.
     #[error("a record has a bad tag")]
     BadTag,
+    /// A message has a value that it must not have.
+    #[error("a message has a forbidden value")]
+    Illegal,
     /// A message is malformed.
     #[error("a message is malformed")]
     Malformed,
@@ -87,6 +89,7 @@ impl RecordError {
             Self::Alert(_) => None,
             Self::BadTag => Some(20),
             Self::TooLong => Some(22),
+            Self::Illegal => Some(47),
             Self::Malformed => Some(50),
             Self::Unexpected | Self::Flood => Some(10),
             Self::Exhausted => Some(80),
@@ -236,7 +239,10 @@ impl Records {
             _ => return Err(RecordError::Unexpected),
         };
         let written = if kind == APPLICATION_DATA { length } else { 0 };
-        self.without_data = if written > 0 { 0 } else { self.without_data + 1 };
+        self.without_data = match next {
+            Next::More if written == 0 => self.without_data + 1,
+            _ => 0,
+        };
         if self.without_data > MAX_WITHOUT_DATA {
             return Err(RecordError::Flood);
         }
@@ -297,76 +303,6 @@ pub const fn sealed_length(plaintext: usize) -> usize {
     plaintext + plaintext.div_ceil(MAX_PLAINTEXT) * OVERHEAD + MAX_CONTROL
 }
 
-/// The key of one direction.
-struct Key {
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
-    /// The number of the next record.
-    number: u64,
-}
-
-impl Key {
-    fn new(
-        secrets: Result<(u64, ConnectionTrafficSecrets), rustls::Error>,
-    ) -> Result<Self, RecordError> {
-        use ConnectionTrafficSecrets as S;
-        let (number, secrets) = secrets.map_err(|_| RecordError::Exhausted)?;
-        let (algorithm, key, iv) = match &secrets {
-            S::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
-            S::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
-            S::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
-            _ => return Err(RecordError::Exhausted),
-        };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Exhausted)?;
-        let iv = iv.as_ref().try_into().map_err(|_| RecordError::Exhausted)?;
-        Ok(Self { key: LessSafeKey::new(key), iv, number })
-    }
-
-    /// The nonce of the next record (RFC 8446, 5.3). Each is given once.
-    fn nonce(&mut self) -> Result<Nonce, RecordError> {
-        let next = self.number.checked_add(1).ok_or(RecordError::Exhausted)?;
-        let mut nonce = self.iv;
-        let [_, _, _, _, low @ ..] = &mut nonce;
-        for (byte, number) in low.iter_mut().zip(self.number.to_be_bytes()) {
-            *byte ^= number;
-        }
-        self.number = next;
-        Ok(Nonce::assume_unique_for_key(nonce))
-    }
-
-    /// Opens one record; the content with its type and padding.
-    fn open<'r>(
-        &mut self,
-        header: &[u8; HEADER],
-        ciphertext: &[u8],
-        room: &'r mut [u8],
-    ) -> Result<&'r [u8], RecordError> {
-        let (ciphertext, tag) = ciphertext.split_last_chunk::<TAG>().ok_or(RecordError::BadTag)?;
-        let inner = room.get_mut(..ciphertext.len()).ok_or(RecordError::TooLong)?;
-        let nonce = self.nonce()?;
-        let opened =
-            self.key.open_separate_gather(nonce, Aad::from(header), ciphertext, tag, inner);
-        opened.map_err(|_| RecordError::BadTag)?;
-        Ok(inner)
-    }
-
-    /// Seals one record; its length.
-    fn seal(&mut self, kind: u8, content: &[u8], out: &mut [u8]) -> Result<usize, RecordError> {
-        let full = RecordError::TooLong;
-        let length = u16::try_from(content.len() + 1 + TAG).map_err(|_| full)?;
-        let (header, rest) = out.split_first_chunk_mut::<HEADER>().ok_or(full)?;
-        let (ciphertext, rest) = rest.split_at_mut_checked(content.len()).ok_or(full)?;
-        let (end, _) = rest.split_first_chunk_mut::<{ 1 + TAG }>().ok_or(full)?;
-        let [high, low] = length.to_be_bytes();
-        *header = [APPLICATION_DATA, 3, 3, high, low];
-        let (nonce, header) = (self.nonce()?, Aad::from(*header));
-        let key = &self.key;
-        key.seal_out_of_place_scatter(nonce, header, content, ciphertext, &[kind], end)
-            .map_err(|_| RecordError::Exhausted)?;
-        Ok(content.len() + OVERHEAD)
-    }
-}
-
 /// The type of an opened record, and the length of its content: the type is the last byte that is
 /// not 0 (RFC 8446, 5.4).
 fn unpadded(inner: &[u8]) -> Result<(u8, usize), RecordError> {
@@ -384,6 +320,11 @@ fn alert(content: &[u8]) -> Result<Next, RecordError> {
         [_, CLOSE_NOTIFY] => Ok(Next::Closed),
         [_, USER_CANCELED] => Ok(Next::More),
         [_, description] => Err(RecordError::Alert(description)),
+        // An empty fragment is forbidden (RFC 8446, 5.1), as one of a handshake message is.
+        [] => Err(RecordError::Unexpected),
         _ => Err(RecordError::Malformed),
     }
 }
+
+#[cfg(test)]
+pub(in crate::tls) mod tests;

@@ -14,7 +14,7 @@ use super::record::RecordError;
 
 mod direct;
 
-pub use direct::{Direct, Left};
+pub use direct::Direct;
 
 /// An established TLS connection in either role.
 ///

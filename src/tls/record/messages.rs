@@ -100,6 +100,6 @@ fn update(request: u8) -> Result<KeyUpdate, RecordError> {
     match request {
         0 => Ok(KeyUpdate::NotRequested),
         1 => Ok(KeyUpdate::Requested),
-        _ => Err(RecordError::Malformed),
+        _ => Err(RecordError::Illegal),
     }
 }

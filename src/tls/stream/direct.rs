@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::record::{MAX_CONTROL, MAX_RECORD, Next, RecordError, Records, sealed_length};
+use crate::tls::record::{
+    MAX_CONTROL, MAX_RECORD, Next, Opened, RecordError, Records, sealed_length,
+};
 
 /// Ciphertext that is read or written at once: what takes the kernel's share of a byte down to that
 /// of a plain copy (`benches/README.md`).
@@ -24,15 +26,6 @@ const _: () = assert!(sealed_length(MOST_SEALED) <= SCRATCH);
 thread_local! {
     /// Never holds anything that is needed after the call that borrows it.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
-
-/// What a handshake left over.
-#[derive(Debug, Default)]
-pub struct Left {
-    /// Bytes from the socket that have not been opened.
-    pub incoming: Vec<u8>,
-    /// The peer has said close_notify already.
-    pub is_closed: bool,
 }
 
 /// Socket, keys, and what could not be passed on yet.
@@ -61,19 +54,22 @@ enum Incoming {
 }
 
 impl Direct {
-    /// Takes over after a handshake.
-    pub fn new(tcp: TcpStream, records: Records, left: Left) -> Self {
-        Self {
+    /// Takes over after a handshake; `incoming` came behind it.
+    pub fn new(tcp: TcpStream, records: Records, incoming: &[u8]) -> Self {
+        let mut stream = Self {
             tcp,
             records,
-            partial: left.incoming,
+            partial: Vec::new(),
             plaintext: Vec::new(),
             taken: 0,
             outgoing: Vec::new(),
             sent: 0,
-            incoming: if left.is_closed { Incoming::Closed } else { Incoming::Open },
+            incoming: Incoming::Open,
             has_said_goodbye: false,
-        }
+        };
+        let opened = stream.open_aside(incoming);
+        stream.came_to(opened, incoming);
+        stream
     }
 
     /// The socket below.
@@ -127,29 +123,29 @@ impl Direct {
         if incoming.len() == begun {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        let mut opened = if buffer.len() >= incoming.len() {
-            self.records.open(incoming, buffer)
+        let (opened, written) = if buffer.len() >= incoming.len() {
+            let opened = self.records.open(incoming, buffer);
+            (opened, opened.written)
         } else {
-            self.open_aside(incoming)
+            (self.open_aside(incoming), 0)
         };
-        self.incoming = match opened.next {
-            Next::More => Incoming::Open,
-            Next::Closed => Incoming::Closed,
-            Next::Broken(error) => Incoming::Broken(error),
-        };
+        self.came_to(opened, incoming);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Keeps the beginning of a record, and why there is nothing more to open.
+    fn came_to(&mut self, opened: Opened, incoming: &[u8]) {
         let rest = incoming.get(opened.consumed..).unwrap_or_default();
-        self.partial = match self.incoming {
-            Incoming::Open if !rest.is_empty() => rest.to_vec(),
-            _ => Vec::new(),
+        (self.incoming, self.partial) = match opened.next {
+            Next::More => (Incoming::Open, rest.to_vec()),
+            // Whatever comes after a close_notify is ignored (RFC 8446, 6.1).
+            Next::Closed => (Incoming::Closed, Vec::new()),
+            Next::Broken(error) => (Incoming::Broken(error), Vec::new()),
         };
-        if !self.plaintext.is_empty() {
-            opened.written = 0;
-        }
-        Poll::Ready(Ok(opened.written))
     }
 
     /// Opens into a buffer of our own, for readers that ask for little.
-    fn open_aside(&mut self, incoming: &[u8]) -> crate::tls::record::Opened {
+    fn open_aside(&mut self, incoming: &[u8]) -> Opened {
         let mut plaintext = vec![0; incoming.len()];
         let opened = self.records.open(incoming, &mut plaintext);
         plaintext.truncate(opened.written);
@@ -193,6 +189,9 @@ impl Direct {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.has_said_goodbye {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         ready!(self.poll_flush(cx))?;
         // Sealed bytes cannot be taken back: nothing is sealed that would wait from the start.
         ready!(self.tcp.poll_write_ready(cx))?;

@@ -26,12 +26,12 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is the `index`th of
-/// `gateway.listen`, is shared
-/// so that a panic here does not close it: what waits in its queue is accepted by the next run.
+/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is the
+/// `index`th of `gateway.listen`, is shared so that a panic here does not close it: what waits in
+/// its queue is accepted by the next run.
 ///
 /// # Errors
-/// When the listener cannot be registered with the reactor.
+/// When the listener cannot be registered with the reactor, or not be tuned.
 pub async fn accept(
     gateway: Arc<Gateway>,
     (index, listener): (usize, Arc<TcpListener>),
@@ -42,6 +42,7 @@ pub async fn accept(
     let from = Listener { index, address: local };
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
+    let mut inherited = None;
     loop {
         let mut ready = tokio::select! {
             () = stop.cancelled() => break,
@@ -53,6 +54,13 @@ pub async fn accept(
                 () = stop.cancelled() => break,
                 () = gateway.state.pressure.relieved() => {}
             }
+        }
+        // What the listener has its connections inherit, at no system call of their own. A reload
+        // may change it.
+        let options = gateway.rules.load().connector.options;
+        if inherited != Some(options) {
+            socket::prepare(ready.get_inner(), &options)?;
+            inherited = Some(options);
         }
         match socket::accept(ready.get_inner()) {
             Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
@@ -105,8 +113,11 @@ fn hand_over(
     gateway.metrics.accepted();
     let Some(worker) = workers.least_loaded() else { return };
     let place = Place::take(gateway, workers, worker);
-    // The address that the client sees: the listener's own may be the unspecified one.
-    let local = stream.local_addr().map_or(listener.address, socket::unmapped);
+    // The address that the client sees.
+    let local = match listener.address {
+        any if any.ip().is_unspecified() => stream.local_addr().map_or(any, socket::unmapped),
+        own => own,
+    };
     let to = Listener { index: listener.index, address: local };
     worker.spawn(live(Arc::clone(gateway), stream, peer, to, place));
 }
@@ -132,7 +143,10 @@ async fn live(
             let outcome = outcome.unwrap_or(Outcome::Panicked);
             session.finish(outcome, &gateway.rules.load().access);
         }
-        Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
+        Err(error) => {
+            gateway.metrics.accept_failed();
+            tracing::error!(%peer, %error, "cannot register a socket: the connection is reset");
+        }
     }
 }
 

@@ -185,10 +185,14 @@ impl Connector {
         let address = endpoint.dial_address();
         let tcp = |error| ConnectError::Tcp(address, error);
         let mut stream = TcpStream::connect(address).await.map_err(tcp)?;
-        if socket::leads_to_itself(&stream) {
+        let local = socket::unmapped(stream.local_addr().map_err(tcp)?);
+        let peer = socket::destination(address);
+        // On loopback the system may choose the destination's port, where nobody listens, as the
+        // source port, and TCP then connects the socket to itself.
+        if local == peer {
             return Err(tcp(io::ErrorKind::ConnectionRefused.into()));
         }
-        if self.is_own_listener(&stream) {
+        if self.is_own_listener(local, peer) {
             return Err(ConnectError::OwnListener(address));
         }
         socket::prepare(&stream, &self.options).map_err(tcp)?;
@@ -225,12 +229,8 @@ impl Connector {
         Ok((established.end, established.identity))
     }
 
-    /// True when the connection leads to a listener of ours, whatever form the address had.
-    fn is_own_listener(&self, stream: &TcpStream) -> bool {
-        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
-            return false;
-        };
-        let (local, peer) = (socket::unmapped(local), socket::unmapped(peer));
+    /// True when a connection from `local` to `peer` leads to a listener of ours.
+    fn is_own_listener(&self, local: SocketAddr, peer: SocketAddr) -> bool {
         let mut same_port =
             self.own_listeners.iter().map(|own| socket::unmapped(*own)).filter(|own| {
                 own.port() == peer.port() && (own.ip().is_unspecified() || own.ip() == peer.ip())

@@ -21,7 +21,6 @@ use crate::config::Settings;
 use crate::model::outcome::Outcome;
 use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
-use crate::net::socket;
 use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
 use crate::runtime::fault;
@@ -107,9 +106,6 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
 async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
     let rules = gateway.rules.load_full();
     let deadline = Instant::now() + rules.handshake_timeout;
-    if socket::prepare(&stream, &rules.connector.options).is_err() {
-        return Outcome::ClosedBeforeFirstByte;
-    }
     let Some(credentials) = gateway.state.credentials.load_full() else {
         // Listeners open only once there are credentials, and they are never taken away.
         return Outcome::TlsFailed;

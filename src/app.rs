@@ -247,8 +247,10 @@ impl App {
     ) -> Result<Vec<Thread>, StartError> {
         let mut acceptors = Vec::new();
         for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
-            let listener = socket::listen(socket)
-                .map_err(|error| refused(address, "gateway.listen", error))?;
+            // Armed before the first connection can inherit it.
+            let options = gateway.rules.load().connector.options;
+            let listener = socket::prepare(&socket, &options).and_then(|()| socket::listen(socket));
+            let listener = listener.map_err(|error| refused(address, "gateway.listen", error))?;
             let (listener, gateway) = (Arc::new(listener), Arc::clone(gateway));
             let (workers, stop) = (Arc::clone(workers), stop.clone());
             let metrics = Arc::clone(&self.metrics);

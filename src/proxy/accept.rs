@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbound::{Gateway, serve};
 use super::session::Session;
 use crate::model::outcome::Outcome;
-use crate::net::socket;
+use crate::net::socket::{self, Options};
 use crate::runtime::supervise::caught;
 use crate::runtime::{Worker, Workers, fault};
 
@@ -42,7 +42,8 @@ pub async fn accept(
     let from = Listener { index, address: local };
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
-    let mut inherited = None;
+    let mut inheritance = Inheritance { options: None, is_complete: false };
+    inheritance.settle(listener.get_ref(), gateway.rules.load().connector.options)?;
     loop {
         let mut ready = tokio::select! {
             () = stop.cancelled() => break,
@@ -55,16 +56,16 @@ pub async fn accept(
                 () = gateway.state.pressure.relieved() => {}
             }
         }
-        // What the listener has its connections inherit, at no system call of their own. A reload
-        // may change it.
-        let options = gateway.rules.load().connector.options;
-        if inherited != Some(options) {
-            socket::prepare(ready.get_inner(), &options)?;
-            inherited = Some(options);
-        }
+        inheritance.settle(ready.get_inner(), gateway.rules.load().connector.options)?;
         match socket::accept(ready.get_inner()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Ok((stream, peer)) => {
+                inheritance.give(&stream);
+                hand_over(&gateway, &workers, stream, peer, from);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                inheritance.is_complete = true;
+                ready.clear_ready();
+            }
             Err(error) => {
                 gateway.metrics.accept_failed();
                 if is_exhausted(&error) {
@@ -81,7 +82,10 @@ pub async fn accept(
     let mut failures = 0;
     while failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
+            Ok((stream, peer)) => {
+                inheritance.give(&stream);
+                hand_over(&gateway, &workers, stream, peer, from);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failures += 1;
@@ -93,6 +97,33 @@ pub async fn accept(
         }
     }
     Ok(())
+}
+
+/// Socket options that connections have from their listener, at no system call of their own.
+struct Inheritance {
+    /// What the listener has.
+    options: Option<Options>,
+    /// Its queue has been empty since it has them: nothing older waits in it.
+    is_complete: bool,
+}
+
+impl Inheritance {
+    /// Gives the listener what a reload may have changed.
+    fn settle(&mut self, listener: &TcpListener, options: Options) -> io::Result<()> {
+        if self.options != Some(options) {
+            socket::prepare(listener, &options)?;
+            *self = Self { options: Some(options), is_complete: false };
+        }
+        Ok(())
+    }
+
+    /// Gives a connection what it may have come too early to inherit.
+    fn give(&self, stream: &std::net::TcpStream) {
+        if let Some(options) = self.options.filter(|_| !self.is_complete) {
+            // It fails only for a connection that is gone, which its first read will tell.
+            let _ = socket::prepare(stream, &options);
+        }
+    }
 }
 
 /// Where a connection arrived.
@@ -186,7 +217,6 @@ mod tests {
 
     use super::*;
     use crate::config::RecordLayer;
-    use crate::net::socket::Options;
     use crate::observe::access::Selection;
     use crate::observe::metrics::Metrics;
     use crate::proxy::connect::Connector;

@@ -19,7 +19,7 @@ export RUSTC_BOOTSTRAP=1
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(config header identity wire)
+[ ${#targets[@]} -gt 0 ] || targets=(config header identity record wire)
 for target in "${targets[@]}"; do
     cargo fuzz build "$target"
 done

@@ -220,7 +220,7 @@ pub(in crate::tls) fn sealed_alert(records: &mut Records, description: u8) -> Ve
 
 /// Bytes that differ from place to place.
 pub(in crate::tls) fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
+    (0..=250).cycle().take(length).collect()
 }
 
 /// A record with this inside, type and padding included.

@@ -301,7 +301,7 @@ async fn after_our_end_nothing_is_written_and_reading_goes_on() {
 
 #[tokio::test]
 async fn a_peer_that_is_gone_fails_the_write() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     socket2::SockRef::from(&world.tcp).set_linger(Some(Duration::ZERO)).expect("set");
     let World { mut ours, tcp, .. } = world;
     drop(tcp);

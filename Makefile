@@ -5,6 +5,7 @@ CARGO ?= cargo
 TEST_THREADS ?= 8
 FUZZ_SECONDS ?= 60
 IMAGE ?= linkerd-gateway
+SOAK_SECONDS ?= 3600
 BINARY = target/release/linkerd-gateway
 
 .DEFAULT_GOAL := help
@@ -41,7 +42,11 @@ test-rustls: ## Run the data path's tests with rustls' record layer (record_laye
 .PHONY: test-long
 test-long: ## Run the tests that take minutes
 	tests/setup.sh
-	$(CARGO) test -- --ignored --test-threads 1 --nocapture
+	$(CARGO) test -- --ignored --skip soak --test-threads 1 --nocapture
+
+.PHONY: soak
+soak: ## Mixed load for SOAK_SECONDS (3600): lost bytes, memory slope, descriptors
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test soak -- --ignored --nocapture
 
 .PHONY: image
 image: ## Build the container image IMAGE (linkerd-gateway)

@@ -6,37 +6,33 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use socket2::Socket;
+use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::GatewaySettings;
 use crate::config::load::{Loaded, Sources};
 use crate::control::admin::{Admin, Scope};
-use crate::control::credentials::{self, Source};
-use crate::control::discovery::dns::{Followers, ResolverError};
-use crate::control::discovery::{Discovery, dns_names};
-use crate::control::memory::{self, Watermark};
+use crate::control::discovery::dns::ResolverError;
 use crate::model::outcome::Outcome;
-use crate::model::policy::Policy;
+use crate::model::task::Task;
 use crate::net::socket;
 use crate::observe::logs::Filter;
 use crate::observe::metrics::Metrics;
 use crate::proxy::accept::accept;
-use crate::proxy::inbound::{Gateway, Rules};
-use crate::runtime::{self, Workers};
+use crate::proxy::inbound::Gateway;
+use crate::runtime::supervise::{Supervisor, supervise};
+use crate::runtime::{self, THREAD_DEADLINE, Thread, Workers};
 use crate::state::State;
 use crate::state::readiness::Latch;
 use crate::tls::provider::{offered, warm_up};
 
 mod changes;
+mod control;
 mod listeners;
 mod reload;
 mod signals;
@@ -44,11 +40,11 @@ mod systemd;
 
 use changes::Changes;
 use listeners::{Reserve, reason, refused};
-use reload::Reloader;
 use signals::{Request, Signals};
 use systemd::Manager;
 
-/// How long cancelled connections may take to write their last log line.
+/// How long cancelled connections may take to write their last log line, and cancelled control
+/// tasks to end.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why the gateway does not run.
@@ -64,9 +60,6 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// The task that loads credentials is gone.
-    #[error("the credentials task ended before there were any; its panic is in the log")]
-    Credentials,
     /// The system gives no thread, reactor or signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -115,9 +108,9 @@ impl App {
     pub fn bind(loaded: Loaded, sources: Sources, filter: Filter) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         let mut reserve = Reserve::from_environment();
-        let gateway: &[_] =
-            if settings.gateway.enabled { &settings.gateway.listen } else { Default::default() };
-        let listeners = reserve.all(gateway, "gateway.listen")?;
+        let gateway = settings.gateway.listen.iter().map(|listener| listener.address);
+        let gateway: Vec<_> = gateway.filter(|_| settings.gateway.enabled).collect();
+        let listeners = reserve.all(&gateway, "gateway.listen")?;
         let admin = reserve.one(settings.admin.listen, "admin.listen")?;
         let metrics_listeners =
             reserve.all(&settings.admin.metrics_listen, "admin.metrics_listen")?;
@@ -168,20 +161,21 @@ impl App {
     }
 
     async fn control(mut self, ready: impl FnOnce()) -> Result<Ended, StartError> {
-        let tasks = TaskTracker::new();
         let stop = Stop::default();
         let mut signals = Signals::new(stop.asked.clone())?;
+        let supervisor = Supervisor::new(&self.metrics, &stop.everything);
         let gates = Gates::new(&self.state);
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
-        let workers = Arc::new(Workers::start(workers, &self.state.readiness, warm_up)?);
-        let (mut reloader, mut loaded) = self.start_control(&tasks, &stop.everything)?;
+        let workers = Workers::start(workers, &self.state.readiness, &self.metrics, warm_up)?;
+        let workers = Arc::new(workers);
+        let mut reloader = self.start_control(&supervisor)?;
+        let credentials = Arc::clone(&reloader.credentials);
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
         let manager = Manager::new();
         manager.status("waiting for usable credentials");
-        let state = Arc::clone(&self.state);
-        tasks.spawn(stop.everything.clone().run_until_cancelled_owned(manager.watchdog(state)));
+        manager.watch(&supervisor, &self.state);
 
         let (mut acceptors, mut ready) = (Vec::new(), Some(ready));
         loop {
@@ -191,8 +185,7 @@ impl App {
                     Request::Stop => break,
                 },
                 () = changes.next() => manager.reload(&mut reloader),
-                result = &mut loaded, if ready.is_some() => {
-                    result.map_err(|_| StartError::Credentials)?;
+                () = credentials.loaded.notified(), if ready.is_some() => {
                     gates.credentials.open();
                     let addresses = self.listeners();
                     acceptors =
@@ -213,8 +206,7 @@ impl App {
         gates.listeners.close();
         stop.accepting.cancel();
         for acceptor in acceptors {
-            // An acceptor's panic has been reported by the panic hook already.
-            let _ = acceptor.join();
+            acceptor.join(THREAD_DEADLINE);
         }
         let deadline = gateway.drain_deadline;
         let ended = match forced {
@@ -222,8 +214,8 @@ impl App {
             false => finish(&self.state, &workers, deadline, &mut signals).await,
         };
         stop.everything.cancel();
-        tasks.close();
-        let _ = admin.join();
+        let _ = timeout(CANCEL_DEADLINE, supervisor.finished()).await;
+        admin.join(THREAD_DEADLINE);
         if let Some(workers) = Arc::into_inner(workers) {
             workers.stop();
         }
@@ -252,78 +244,27 @@ impl App {
         gateway: &Arc<Gateway>,
         workers: &Arc<Workers>,
         stop: &CancellationToken,
-    ) -> Result<Vec<JoinHandle<()>>, StartError> {
+    ) -> Result<Vec<Thread>, StartError> {
         let mut acceptors = Vec::new();
         for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
             let listener = socket::listen(socket)
                 .map_err(|error| refused(address, "gateway.listen", error))?;
-            let accept = accept(Arc::clone(gateway), listener, Arc::clone(workers), stop.clone());
+            let (listener, gateway) = (Arc::new(listener), Arc::clone(gateway));
+            let (workers, stop) = (Arc::clone(workers), stop.clone());
+            let metrics = Arc::clone(&self.metrics);
             acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
-                if let Err(error) = accept.await {
-                    tracing::error!(listener = %address, %error, "the acceptor ended");
-                }
+                let start = || {
+                    let (gateway, listener) = (Arc::clone(&gateway), Arc::clone(&listener));
+                    accept(gateway, (index, listener), Arc::clone(&workers), stop.clone())
+                };
+                supervise(Task::Acceptor, &metrics, &stop, start).await;
             })?);
         }
         Ok(acceptors)
     }
 
-    /// Starts what feeds the data path; the receiver hears of the first credentials.
-    fn start_control(
-        &self,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Result<(Reloader, oneshot::Receiver<()>), StartError> {
-        let settings = &self.loaded.settings;
-        let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
-        state.policy.store(Arc::new(Policy::new(settings.policy.clone())));
-        reload::publish(&state, &metrics, &self.loaded);
-
-        let discovery = Discovery::start(&settings.routes, &state);
-        let mut followers = Followers::new(&settings.dns, &discovery, &metrics, tasks, stop);
-        let names = dns_names(&settings.routes);
-        followers.prepare(&names)?;
-        followers.replace(&names);
-
-        let (loaded, receiver) = oneshot::channel();
-        let source = Source::new(&settings.identity, &settings.routes);
-        let source = Arc::new(ArcSwap::from_pointee(source));
-        let look = Arc::new(Notify::new());
-        let follow = credentials::follow(
-            Arc::clone(&source),
-            Arc::clone(&state),
-            Arc::clone(&metrics),
-            Arc::clone(&look),
-            loaded,
-        );
-        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
-
-        let watermark = Arc::new(Watermark::new(settings.limits.memory_watermark));
-        let follow =
-            memory::follow(Arc::clone(&watermark), Arc::clone(&state), Arc::clone(&metrics));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
-
-        let own_listeners = self.own_listeners();
-        let rules = Rules::new(settings, own_listeners.clone());
-        let gateway = Arc::new(Gateway::new(Arc::clone(&state), Arc::clone(&metrics), rules));
-        let reloader = Reloader {
-            sources: self.sources.clone(),
-            settings: settings.clone(),
-            filter: self.filter.clone(),
-            state,
-            metrics,
-            gateway,
-            own_listeners,
-            watermark,
-            discovery,
-            followers,
-            source,
-            look,
-        };
-        Ok((reloader, receiver))
-    }
-
     /// The admin API on a thread of its own: a slow scraper costs the data path nothing.
-    fn start_admin(&self, stop: &Stop) -> Result<JoinHandle<()>, StartError> {
+    fn start_admin(&self, stop: &Stop) -> Result<Thread, StartError> {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
@@ -331,26 +272,35 @@ impl App {
             filter: Some(self.filter.clone()),
             shutdown: self.loaded.settings.admin.shutdown.then(|| stop.asked.clone()),
         });
-        let listen = |(address, socket): &(SocketAddr, Socket), key| {
+        let listen = |(address, socket): &(SocketAddr, Socket), key, scope| {
             let listener = socket.try_clone().and_then(socket::listen);
-            listener.map_err(|error| refused(*address, key, error))
+            let both = listener.and_then(|kept| Ok((kept.try_clone()?, kept)));
+            let (copy, kept) = both.map_err(|error| refused(*address, key, error))?;
+            Ok::<_, StartError>((kept, Some(copy), scope))
         };
-        let mut listeners = vec![(listen(&self.admin, "admin.listen")?, Scope::Full)];
+        let mut listeners = vec![listen(&self.admin, "admin.listen", Scope::Full)?];
         for reserved in &self.metrics_listeners {
-            listeners.push((listen(reserved, "admin.metrics_listen")?, Scope::Metrics));
+            listeners.push(listen(reserved, "admin.metrics_listen", Scope::Metrics)?);
         }
         let stop = stop.everything.clone();
         Ok(runtime::spawn_thread("admin", async move {
-            let tasks = TaskTracker::new();
-            for (listener, scope) in listeners {
-                let (admin, stop, tracker) = (Arc::clone(&admin), stop.clone(), tasks.clone());
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => drop(tasks.spawn(admin.serve(listener, scope, stop, tracker))),
-                    Err(error) => tracing::error!(%error, "an admin listener cannot be registered"),
-                }
+            let supervisor = Supervisor::new(&admin.metrics, &stop);
+            for (listener, mut copy, scope) in listeners {
+                let (admin, stop) = (Arc::clone(&admin), stop.clone());
+                let tracker = supervisor.tracker().clone();
+                supervisor.spawn(Task::Admin, move || {
+                    // A copy: a panic must not close the listener.
+                    let copy = copy.take().map_or_else(|| listener.try_clone(), Ok);
+                    let listener = copy.and_then(TcpListener::from_std);
+                    let (admin, stop, tracker) =
+                        (Arc::clone(&admin), stop.clone(), tracker.clone());
+                    async move {
+                        admin.serve(listener?, scope, stop, tracker).await;
+                        Ok(())
+                    }
+                });
             }
-            tasks.close();
-            tasks.wait().await;
+            supervisor.finished().await;
         })?)
     }
 }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
@@ -61,8 +63,8 @@ pub struct RuntimeSettings {
 pub struct GatewaySettings {
     /// False serves the admin API only.
     pub enabled: bool,
-    /// Addresses of the mutual-TLS listeners.
-    pub listen: Vec<SocketAddr>,
+    /// The mutual-TLS listeners.
+    pub listen: Vec<ListenerSettings>,
     /// Refuse clients that do not negotiate `transport.l5d.io/v1`.
     pub require_transport_header: bool,
     /// Who carries the bytes of established TLS connections.
@@ -86,11 +88,22 @@ pub enum RecordLayer {
     Rustls,
 }
 
+/// One entry of `gateway.listen`: `"ip:port"` or `{ address, proxy_protocol }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSettings {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Networks whose connections must begin with a PROXY header.
+    pub proxy_protocol: Vec<IpNet>,
+}
+
 /// `[admin]`: the admin API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminSettings {
     /// Address of the admin listener.
     pub listen: SocketAddr,
+    /// Networks whose connections to it must begin with a PROXY header.
+    pub proxy_protocol: Vec<IpNet>,
     /// Addresses where anyone may read `/metrics`.
     pub metrics_listen: Vec<SocketAddr>,
     /// `POST /shutdown` drains as TERM does.
@@ -219,6 +232,8 @@ pub struct RouteSettings {
     pub endpoints: EndpointSource,
     /// Onward TLS of endpoints that do not state their own.
     pub tls: Option<Onward>,
+    /// Connections to its endpoints begin with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// PEM files of a certificate chain and its key.

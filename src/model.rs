@@ -15,3 +15,4 @@ pub mod policy;
 pub mod route;
 pub mod service;
 pub mod source;
+pub mod task;

@@ -12,6 +12,7 @@ pub mod header;
 pub mod identify;
 pub mod inbound;
 pub mod limits;
+pub mod preface;
 pub mod relay;
 pub mod route;
 pub mod session;

@@ -6,10 +6,9 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -17,7 +16,16 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::task::Task;
+use crate::observe::metrics::Metrics;
 use crate::state::readiness::{Heartbeat, Readiness};
+
+pub mod fault;
+pub mod supervise;
+mod thread;
+
+use supervise::supervise;
+pub use thread::{Thread, spawn_thread};
 
 /// How often a worker says that it lives: often enough for a gate that closes after 5 s.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,11 +34,15 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// turn is 1 MiB, keep its neighbours waiting for that many.
 const EVENT_INTERVAL: u32 = 8;
 
+/// How long a thread may take to end once it was told to: long enough for what it has to finish, no
+/// longer than an operator waits.
+pub const THREAD_DEADLINE: Duration = Duration::from_secs(5);
+
 /// The data path's threads.
 #[derive(Debug)]
 pub struct Workers {
     workers: Vec<Worker>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
     stop: CancellationToken,
 }
 
@@ -50,7 +62,12 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no thread or no reactor.
-    pub fn start(count: usize, readiness: &Readiness, prepare: fn()) -> io::Result<Self> {
+    pub fn start(
+        count: usize,
+        readiness: &Readiness,
+        metrics: &Arc<Metrics>,
+        prepare: fn(),
+    ) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         let count = count.max(1);
@@ -69,13 +86,14 @@ impl Workers {
                 open: AtomicUsize::new(0),
             });
             let heartbeat = readiness.heartbeat(&format!("worker {index}"));
-            let stop = stop.clone();
+            let (stop, metrics) = (stop.clone(), Arc::clone(metrics));
             let preparing = preparing.clone();
-            threads.push(thread(&format!("worker-{index}"), move || {
+            threads.push(Thread::spawn(&format!("worker-{index}"), move || {
                 prepare();
                 heartbeat.beat();
                 drop(preparing);
-                runtime.block_on(live(heartbeat, stop));
+                let beat = || live(heartbeat.clone(), stop.clone());
+                runtime.block_on(supervise(Task::Heartbeat, &metrics, &stop, beat));
             })?);
         }
         drop(preparing);
@@ -105,8 +123,7 @@ impl Workers {
     pub fn stop(self) {
         self.stop.cancel();
         for thread in self.threads {
-            // A worker's panic has been reported by the panic hook already.
-            let _ = thread.join();
+            thread.join(THREAD_DEADLINE);
         }
     }
 }
@@ -128,30 +145,18 @@ impl Worker {
     }
 }
 
-async fn live(heartbeat: Heartbeat, stop: CancellationToken) {
+/// Beats until `stop`. A worker is alive for as long as this runs on its thread.
+async fn live(heartbeat: Heartbeat, stop: CancellationToken) -> io::Result<()> {
     let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
-            _ = beat.tick() => heartbeat.beat(),
+            () = stop.cancelled() => return Ok(()),
+            _ = beat.tick() => {
+                fault::point("heartbeat");
+                heartbeat.beat();
+            }
         }
     }
-}
-
-/// Runs `main` on a current-thread runtime of its own, on a thread named `name`.
-///
-/// # Errors
-/// When the system gives no thread or no reactor.
-pub fn spawn_thread(
-    name: &str,
-    main: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    thread(name, move || runtime.block_on(main))
-}
-
-fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
 /// Workers to start when the configuration does not say: the CPUs that affinity and the cgroup's
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn workers_run_what_they_are_given_and_beat() {
         let readiness = Readiness::default();
-        let workers = Workers::start(2, &readiness, || {}).expect("threads");
+        let workers = Workers::start(2, &readiness, &Metrics::new(), || {}).expect("threads");
         let (send, receive) = std::sync::mpsc::sync_channel(2);
         for _ in 0..2 {
             let worker = workers.least_loaded().expect("one");

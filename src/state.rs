@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::policy::Policy;
@@ -33,6 +34,8 @@ pub struct State {
     pub policy: ArcSwap<Policy>,
     /// The configuration in force.
     pub configuration: ArcSwap<Configuration>,
+    /// Networks whose connections to the admin port begin with a PROXY header.
+    pub admin_proxies: ArcSwap<Vec<IpNet>>,
     /// Live connections.
     pub connections: Arc<Connections>,
     /// Whether memory is too short to accept anything.

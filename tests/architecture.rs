@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("observe", &["model"]),
     ("config", &["model"]),
     ("state", &["model", "tls"]),
-    ("runtime", &["state"]),
+    ("runtime", &["model", "observe", "state"]),
     ("proxy", &["config", "model", "net", "observe", "runtime", "state", "tls"]),
     ("control", &["config", "model", "net", "observe", "runtime", "state", "tls"]),
 ];

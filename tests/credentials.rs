@@ -9,6 +9,8 @@ mod support;
 mod anchors;
 #[path = "credentials/bad_files.rs"]
 mod bad_files;
+#[path = "credentials/expiry.rs"]
+mod expiry;
 #[path = "credentials/reload.rs"]
 mod reload;
 #[path = "credentials/rotation.rs"]

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "drain/load.rs"]
+mod load;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

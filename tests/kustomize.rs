@@ -138,7 +138,7 @@ fn configurations_are_correct_and_agree_with_their_pods() {
         let pod = &deployment["spec"]["template"]["spec"];
         let container = container(pod);
         let number = |name: &str| port(container, &name.into());
-        assert_eq!(u64::from(settings.gateway.listen[0].port()), number("linkerd-proxy"));
+        assert_eq!(u64::from(settings.gateway.listen[0].address.port()), number("linkerd-proxy"));
         assert_eq!(u64::from(settings.admin.listen.port()), number("mc-probe"));
         assert_eq!(u64::from(settings.admin.metrics_listen[0].port()), number("linkerd-admin"));
         for probe in ["readinessProbe", "livenessProbe"] {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs that tests run against: openssl, curl, ip, ss. Needs root for what is
+# Installs the programs that tests run against: openssl, curl, ip, ss, libfaketime. Needs root for what is
 # missing; without root it says what to install.
 set -eu
 
@@ -8,6 +8,7 @@ command -v openssl >/dev/null || missing="$missing openssl"
 command -v curl >/dev/null || missing="$missing curl"
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v ss >/dev/null || missing="$missing iproute2"
+[ -n "$(find /usr/lib -name libfaketime.so.1 2>/dev/null)" ] || missing="$missing faketime"
 command -v kill >/dev/null || missing="$missing procps"
 
 if [ -n "$missing" ]; then

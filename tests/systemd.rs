@@ -250,5 +250,6 @@ fn the_unit_waits_for_the_drain_and_listens_where_the_gateway_does() {
     let socket = shipped("linkerd-gateway.socket");
     let ports = socket.lines().filter_map(|line| line.strip_prefix("ListenStream="));
     let ports: Vec<SocketAddr> = ports.map(|port| port.parse().expect("an address")).collect();
-    assert_eq!(ports, [&settings.gateway.listen[..], &[settings.admin.listen]].concat());
+    let gateway = settings.gateway.listen.iter().map(|listener| listener.address);
+    assert_eq!(ports, gateway.chain([settings.admin.listen]).collect::<Vec<_>>());
 }

@@ -25,6 +25,7 @@ use linkerd_gateway::proxy::connect::Connector;
 use linkerd_gateway::proxy::end::End;
 use linkerd_gateway::proxy::header;
 use linkerd_gateway::proxy::inbound::{Gateway, Rules, serve};
+use linkerd_gateway::proxy::preface::Proxies;
 use linkerd_gateway::proxy::relay::Timeouts;
 use linkerd_gateway::proxy::route::LocalPorts;
 use linkerd_gateway::proxy::session::Session;
@@ -72,6 +73,7 @@ impl World {
             Options { keepalive: Duration::from_secs(10), user_timeout: Duration::from_secs(30) };
         let rules = Rules {
             require_transport_header: false,
+            proxies: Proxies::default(),
             handshake_timeout: DEADLINE,
             local_ports: LocalPorts::default(),
             connector: Connector {

@@ -8,22 +8,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use arc_swap::ArcSwap;
-use tokio::sync::Notify;
-
-use crate::config::Settings;
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::print::json;
 use crate::config::problem::Problems;
-use crate::control::credentials::{self, LoadError, Source};
+use crate::config::{GatewaySettings, Settings};
+use crate::control::credentials::{self, Follower, LoadError, Source};
 use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
 use crate::control::memory::Watermark;
 use crate::model::outcome::Outcome;
 use crate::model::policy::{Action, Policy};
+use crate::model::task::Task;
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
+use crate::runtime::fault;
+use crate::runtime::supervise::{Panicked, catch};
 use crate::state::connections::Live;
 use crate::state::{Configuration, State};
 
@@ -36,6 +36,9 @@ enum Refused {
     /// The log filter cannot be changed.
     #[error("{0}")]
     Log(#[from] LogError),
+    /// Reading it met a bug of ours.
+    #[error("{0}")]
+    Panicked(#[from] Panicked),
     /// It is wrong.
     #[error("{0}")]
     Problems(#[from] Problems),
@@ -59,19 +62,29 @@ pub(super) struct Reloader {
     pub(super) watermark: Arc<Watermark>,
     pub(super) discovery: Arc<Discovery>,
     pub(super) followers: Followers,
-    pub(super) source: Arc<ArcSwap<Source>>,
-    pub(super) look: Arc<Notify>,
+    pub(super) credentials: Arc<Follower>,
 }
 
 impl Reloader {
     /// Reads the configuration again and puts it in force, or says why not. Credential files are
     /// looked at in any case.
     pub(super) fn reload(&mut self) {
-        let result = self.prepare();
+        let result = catch(|| self.prepare()).unwrap_or_else(|panicked| Err(panicked.into()));
         self.metrics.reloaded(result.is_ok());
         match result {
-            Ok(loaded) => self.commit(loaded),
+            Ok(loaded) => {
+                if let Err(panicked) = catch(|| self.commit(loaded)) {
+                    self.metrics.task_restarted(Task::Reload);
+                    tracing::error!(
+                        "the new configuration is in force in part; reload again, or restart: \
+                         {panicked}"
+                    );
+                }
+            }
             Err(refused) => {
+                if let Refused::Panicked(_) = refused {
+                    self.metrics.task_restarted(Task::Reload);
+                }
                 let generation = self.state.configuration.load().generation;
                 tracing::error!(
                     generation,
@@ -79,12 +92,13 @@ impl Reloader {
                 );
             }
         }
-        self.look.notify_one();
+        self.credentials.look.notify_one();
     }
 
     /// Everything that can fail, before anything changes.
     fn prepare(&mut self) -> Result<Loaded, Refused> {
         let loaded = load(&self.sources)?;
+        fault::point("reload");
         let new = &loaded.settings;
         let changed = needs_restart(&self.settings, new);
         if !changed.is_empty() {
@@ -99,14 +113,15 @@ impl Reloader {
         Ok(loaded)
     }
 
-    /// Cannot fail.
+    /// Cannot fail, but for a bug.
     fn commit(&mut self, loaded: Loaded) {
         let new = &loaded.settings;
+        fault::point("commit");
         self.gateway.rules.store(Arc::new(Rules::new(new, self.own_listeners.clone())));
         self.watermark.change(new.limits.memory_watermark);
         self.discovery.replace(&new.routes);
         self.followers.replace(&dns_names(&new.routes));
-        self.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
+        self.credentials.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
         let cut = self.enforce(Policy::new(new.policy.clone()));
         let generation = publish(&self.state, &self.metrics, &loaded);
         tracing::info!(
@@ -128,7 +143,7 @@ impl Reloader {
         fence(Ordering::SeqCst);
         let denied = |live: &Live| match (live.identity(), live.target()) {
             (Some(identity), Some(target)) => {
-                policy.decide(identity, live.peer.ip(), target).action == Action::Deny
+                policy.decide(identity, live.source().ip(), target).action == Action::Deny
             }
             _ => false,
         };
@@ -136,11 +151,13 @@ impl Reloader {
     }
 }
 
-/// Puts the next generation of the configuration where `/config_dump` and metrics show it.
+/// Puts the next generation of the configuration where `/config_dump`, metrics and the admin server
+/// find it.
 pub(super) fn publish(state: &State, metrics: &Metrics, loaded: &Loaded) -> u64 {
     let generation = state.configuration.load().generation + 1;
     let dump = json(&loaded.tree).to_string().into();
     state.configuration.store(Arc::new(Configuration { generation, dump }));
+    state.admin_proxies.store(Arc::new(loaded.settings.admin.proxy_protocol.clone()));
     metrics.generation(generation);
     generation
 }
@@ -150,10 +167,16 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changes = [
         ("runtime", old.runtime != new.runtime),
         ("gateway.enabled", old.gateway.enabled != new.gateway.enabled),
-        ("gateway.listen", old.gateway.listen != new.gateway.listen),
-        ("admin", old.admin != new.admin),
+        ("gateway.listen", addresses(&old.gateway).ne(addresses(&new.gateway))),
+        ("admin.listen", old.admin.listen != new.admin.listen),
+        ("admin.metrics_listen", old.admin.metrics_listen != new.admin.metrics_listen),
+        ("admin.shutdown", old.admin.shutdown != new.admin.shutdown),
         ("dns", old.dns != new.dns),
         ("log.format", old.log.format != new.log.format),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+fn addresses(gateway: &GatewaySettings) -> impl Iterator<Item = SocketAddr> {
+    gateway.listen.iter().map(|listener| listener.address)
 }

@@ -1,13 +1,14 @@
 //! What the service manager is told (sd_notify): ready, reloading, stopping, a status line, and the
 //! watchdog's beat. Without `NOTIFY_SOCKET` all of it does nothing; it never holds the gateway up.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use super::reload::Reloader;
+use crate::model::task::Task;
+use crate::runtime::supervise::Supervisor;
 use crate::state::State;
 
 /// Speaks to the service manager.
@@ -56,18 +57,21 @@ impl Manager {
 
     /// Beats while every worker does, for ever: a gateway whose data path hangs is restarted. It
     /// runs among the control tasks, so that it also stops when these hang.
-    pub(super) fn watchdog(&self, state: Arc<State>) -> impl Future<Output = ()> + use<> {
-        let beat = self.beat;
-        async move {
-            let Some(beat) = beat else { return };
-            let mut beats = tokio::time::interval(beat);
-            loop {
-                beats.tick().await;
-                if state.readiness.is_beating() {
-                    notify(&[NotifyState::Watchdog]);
+    pub(super) fn watch(&self, supervisor: &Supervisor, state: &Arc<State>) {
+        let Some(beat) = self.beat else { return };
+        let state = Arc::clone(state);
+        supervisor.spawn_until(supervisor.token(), Task::Watchdog, move || {
+            let state = Arc::clone(&state);
+            async move {
+                let mut beats = tokio::time::interval(beat);
+                loop {
+                    beats.tick().await;
+                    if state.readiness.is_beating() {
+                        notify(&[NotifyState::Watchdog]);
+                    }
                 }
             }
-        }
+        });
     }
 }
 

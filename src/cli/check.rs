@@ -80,7 +80,7 @@ fn named_files(settings: &Settings) -> Vec<(String, &Path)> {
 fn summary(loaded: &Loaded) -> String {
     let Settings { gateway, admin, routes, .. } = &loaded.settings;
     let noun = if routes.len() == 1 { "route" } else { "routes" };
-    let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
+    let listen: Vec<_> = gateway.listen.iter().map(|own| own.address.to_string()).collect();
     let gateway = if gateway.enabled { listen.join(", ") } else { "disabled".to_owned() };
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     let files = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };

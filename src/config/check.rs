@@ -21,7 +21,7 @@ mod policy;
 mod route;
 mod values;
 
-use values::{address, addresses, duration, one_of};
+use values::{address, addresses, duration, networks, one_of};
 
 /// More workers than any machine has CPUs would only be a typing error.
 const MOST_WORKERS: usize = 1024;
@@ -79,7 +79,9 @@ fn runtime(at: &Cursor<'_>) -> Option<RuntimeSettings> {
 
 fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
     let enabled = at.required("enabled", "true or false", Cursor::boolean);
-    let listen = at.required("listen", "a list of addresses", addresses);
+    let listen = at.required("listen", "a list of addresses", |at| {
+        at.list("a list of addresses like [\"[::]:4143\"]", listeners::listener)
+    });
     let header = at.required("require_transport_header", "true or false", Cursor::boolean);
     let layer = at.required("record_layer", "a record layer", |at| {
         one_of(at, &[("direct", RecordLayer::Direct), ("rustls", RecordLayer::Rustls)])
@@ -106,9 +108,15 @@ fn gateway(at: &Cursor<'_>) -> Option<GatewaySettings> {
 
 fn admin(at: &Cursor<'_>) -> Option<AdminSettings> {
     let listen = at.required("listen", "an address", address);
+    let proxies = at.required("proxy_protocol", "a list of networks", networks);
     let metrics = at.required("metrics_listen", "a list of addresses", addresses);
     let shutdown = at.required("shutdown", "true or false", Cursor::boolean);
-    Some(AdminSettings { listen: listen?, metrics_listen: metrics?, shutdown: shutdown? })
+    Some(AdminSettings {
+        listen: listen?,
+        proxy_protocol: proxies?,
+        metrics_listen: metrics?,
+        shutdown: shutdown?,
+    })
 }
 
 fn dns(at: &Cursor<'_>) -> Option<DnsSettings> {

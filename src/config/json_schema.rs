@@ -47,7 +47,7 @@ fn value(key: &Key, path: &str, texts: &HashMap<String, String>) -> Map<String, 
         Kind::Boolean(_) => of("boolean"),
         Kind::Integer(_) => of("integer"),
         Kind::Integers(_) => list(json!({ "type": "integer" })),
-        Kind::Mixed(keys) => {
+        Kind::Mixed(keys, _) => {
             list(json!({ "anyOf": [{ "type": "string" }, table(keys, path, texts)] }))
         }
         Kind::Section(keys) => table(keys, path, texts),

@@ -22,7 +22,7 @@ pub enum Kind {
     /// A list of whole numbers.
     Integers(Option<&'static [i64]>),
     /// A list of strings, or of tables with these keys.
-    Mixed(&'static [Key]),
+    Mixed(&'static [Key], Option<&'static [&'static str]>),
     /// A key that a later version will have: refused with this reason, because an operator who
     /// writes it relies on it.
     Refused(&'static str),
@@ -61,8 +61,10 @@ impl Key {
                 Value::Array(numbers?.iter().map(|n| node(Value::Integer(*n))).collect())
             }
             Kind::Text(value) => Value::Text(value?.to_owned()),
-            Kind::Texts(texts) => Value::Array(texts?.iter().map(text).collect()),
-            Kind::Mixed(_) | Kind::Refused(_) | Kind::Section(_) | Kind::Tables(_) => {
+            Kind::Mixed(_, texts) | Kind::Texts(texts) => {
+                Value::Array(texts?.iter().map(text).collect())
+            }
+            Kind::Refused(_) | Kind::Section(_) | Kind::Tables(_) => {
                 return None;
             }
         };
@@ -72,7 +74,7 @@ impl Key {
     /// The keys of its tables, if it holds any.
     pub fn keys(&self) -> &'static [Self] {
         match self.kind {
-            Kind::Mixed(keys) | Kind::Section(keys) | Kind::Tables(keys) => keys,
+            Kind::Mixed(keys, _) | Kind::Section(keys) | Kind::Tables(keys) => keys,
             _ => &[],
         }
     }
@@ -99,7 +101,7 @@ const RUNTIME: &[Key] =
 
 const GATEWAY: &[Key] = &[
     Key::new("enabled", Kind::Boolean(Some(true))),
-    Key::new("listen", Kind::Texts(Some(&["[::]:4143"]))),
+    Key::new("listen", Kind::Mixed(LISTENER, Some(&["[::]:4143"]))),
     Key::new("require_transport_header", Kind::Boolean(Some(false))),
     Key::new("record_layer", Kind::Text(Some("direct"))),
     Key::new("local_ports", Kind::Integers(Some(&[]))),
@@ -108,8 +110,12 @@ const GATEWAY: &[Key] = &[
     Key::new("drain_deadline", Kind::Text(Some("20s"))),
 ];
 
+const LISTENER: &[Key] =
+    &[Key::new("address", Kind::Text(None)), Key::new("proxy_protocol", Kind::Texts(Some(&[])))];
+
 const ADMIN: &[Key] = &[
     Key::new("listen", Kind::Text(Some("[::]:4191"))),
+    Key::new("proxy_protocol", Kind::Texts(Some(&[]))),
     Key::new("metrics_listen", Kind::Texts(Some(&[]))),
     Key::new("shutdown", Kind::Boolean(Some(false))),
 ];
@@ -168,16 +174,17 @@ const ROUTE: &[Key] = &[
     Key::new("key", Kind::Text(None)),
     Key::new("default", Kind::Boolean(Some(false))),
     Key::new("session", Kind::Text(Some("auto"))),
-    Key::new("endpoints", Kind::Mixed(ENDPOINT)),
+    Key::new("endpoints", Kind::Mixed(ENDPOINT, None)),
     Key::new("dns", Kind::Text(None)),
     Key::new("tls", Kind::Section(TLS)),
+    Key::new("proxy_protocol", Kind::Text(Some("off"))),
 ];
 
 const RULE: &[Key] = &[
     Key::new("name", Kind::Text(None)),
     Key::new("action", Kind::Text(None)),
     Key::new("identities", Kind::Texts(Some(&["*"]))),
-    Key::new("networks", Kind::Mixed(NETWORK)),
+    Key::new("networks", Kind::Mixed(NETWORK, None)),
     Key::new("targets", Kind::Texts(Some(&["*"]))),
 ];
 

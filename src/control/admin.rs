@@ -8,6 +8,7 @@
 //! `admin/slots.rs` and `admin/connection.rs`.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::task::Task;
 use crate::observe::logs::Filter;
 use crate::observe::metrics::Metrics;
+use crate::runtime::fault;
+use crate::runtime::supervise::caught;
 use crate::state::State;
 
 mod actions;
@@ -95,6 +99,7 @@ impl Admin {
     ) {
         let (remote, loopback) = (Slots::new(MAX_REMOTE), Slots::new(MAX_LOOPBACK));
         loop {
+            fault::point("admin");
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -122,9 +127,13 @@ impl Admin {
                 stop: stop.clone(),
                 tracker: tracker.clone(),
             };
-            let (token, tls) = (open.token(), self.tls());
+            let (token, tls, admin) = (open.token(), self.tls(), Arc::clone(self));
             tracker.spawn(async move {
-                connection.run(stream, tls).await;
+                if let Err(panicked) = caught(pin!(connection.run(stream, tls))).await {
+                    let task = Task::AdminConnection;
+                    admin.metrics.task_restarted(task);
+                    tracing::error!(task = task.label(), %peer, "{}: {panicked}", task.meaning());
+                }
                 drop(token);
             });
         }

@@ -8,17 +8,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-use tokio::sync::{Notify, oneshot};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::config::{IdentitySettings, RouteSettings};
 use crate::observe::metrics::{Certificate, Metrics};
+use crate::runtime::fault;
 use crate::state::{CredentialsStatus, State};
 use crate::tls::credentials::{
     Credentials, CredentialsError, FileContent, Material, RouteMaterial,
 };
 use crate::tls::facts::CertificateFacts;
+
+mod expiry;
+
+use expiry::Expiry;
 
 /// Wait between attempts while there are no credentials at all.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,52 +101,69 @@ pub fn load(source: &Source) -> Result<Credentials, LoadError> {
     Ok(Credentials::build(&source.read()?, None, SystemTime::now())?)
 }
 
-/// Follows the files until it is dropped; `reload` asks for a look at once, `loaded` hears of the
-/// first credentials.
-pub async fn follow(
-    source: Arc<ArcSwap<Source>>,
-    state: Arc<State>,
-    metrics: Arc<Metrics>,
-    reload: Arc<Notify>,
-    loaded: oneshot::Sender<()>,
-) {
-    let mut follower = Follower { source, state, metrics, accepted: None };
-    let mut loaded = Some(loaded);
-    loop {
-        follower.look(READ_ATTEMPTS);
-        let interval = if follower.accepted.is_some() {
-            // Nobody hears it when the process is stopping.
-            let _ = loaded.take().map(|loaded| loaded.send(()));
-            follower.source.load().identity.poll_interval
-        } else {
-            FIRST_INTERVAL
-        };
-        // Asked or not, the next round looks again.
-        let _ = timeout(interval, reload.notified()).await;
-    }
-}
-
-struct Follower {
-    /// Swapped when the configuration names other files.
-    source: Arc<ArcSwap<Source>>,
+/// Follows the files. It outlives its own task: one that starts again after a panic goes on from
+/// what was accepted.
+#[derive(Debug)]
+pub struct Follower {
+    /// Where to read. Swapped when the configuration names other files; tell [`Follower::look`].
+    pub source: ArcSwap<Source>,
+    /// Asks for a look at once.
+    pub look: Notify,
+    /// Hears of the first credentials.
+    pub loaded: Notify,
     state: Arc<State>,
     metrics: Arc<Metrics>,
     /// What the credentials in use were made from.
-    accepted: Option<Material>,
+    accepted: ArcSwapOption<Material>,
+    expiry: Expiry,
 }
 
 impl Follower {
-    fn look(&mut self, attempts: u32) {
+    /// Reads nothing yet.
+    pub fn new(source: Source, state: &Arc<State>, metrics: &Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            source: ArcSwap::from_pointee(source),
+            look: Notify::new(),
+            loaded: Notify::new(),
+            state: Arc::clone(state),
+            metrics: Arc::clone(metrics),
+            accepted: ArcSwapOption::empty(),
+            expiry: Expiry::default(),
+        })
+    }
+
+    /// Follows until it is dropped.
+    pub async fn follow(self: Arc<Self>) {
+        loop {
+            fault::point("credentials");
+            self.look_at_files(READ_ATTEMPTS);
+            if let Some(credentials) = &*self.state.credentials.load() {
+                self.expiry.tell(&credentials.certificates, SystemTime::now());
+            }
+            let interval = if self.accepted.load().is_some() {
+                // Whoever waits for the first ones hears it now, or finds that it was said.
+                self.loaded.notify_one();
+                self.source.load().identity.poll_interval
+            } else {
+                FIRST_INTERVAL
+            };
+            // Asked or not, the next round looks again.
+            let _ = timeout(interval, self.look.notified()).await;
+        }
+    }
+
+    fn look_at_files(&self, attempts: u32) {
         let now = SystemTime::now();
         let read = self.source.load().read();
-        if self.accepted.as_ref().is_some_and(|accepted| read.as_ref().ok() == Some(accepted)) {
+        let accepted = self.accepted.load();
+        if accepted.as_deref().is_some_and(|accepted| read.as_ref().ok() == Some(accepted)) {
             return self.settle();
         }
         let previous = self.state.credentials.load_full();
         let (material, error) = match read {
             Ok(material) => match Credentials::build(&material, previous.as_deref(), now) {
                 Ok(credentials) => {
-                    self.accepted = Some(material);
+                    self.accepted.store(Some(Arc::new(material)));
                     return self.accept(credentials, now);
                 }
                 Err(error) => (Some(material), error.into()),
@@ -151,7 +173,7 @@ impl Follower {
         // The files are read one after the other, so a change on the way gives a mix of old and
         // new that never was in them: that is no problem to report, but one to look again.
         if attempts > 1 && self.source.load().read().ok() != material {
-            return self.look(attempts - 1);
+            return self.look_at_files(attempts - 1);
         }
         self.refuse(&error);
     }
@@ -182,7 +204,7 @@ impl Follower {
             return;
         }
         self.metrics.credentials_refused();
-        let kept = if self.accepted.is_some() {
+        let kept = if self.accepted.load().is_some() {
             "the old ones stay in use"
         } else {
             "there are none yet, so the gateway's port stays closed"

@@ -44,6 +44,12 @@ impl Discovery {
         self.publish(&known);
     }
 
+    /// The last good answer for a name; empty without one.
+    pub fn answers(&self, name: &str) -> Vec<IpAddr> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.answers.get(name).cloned().unwrap_or_default()
+    }
+
     /// Takes a good answer; a table is published when it differs from the last one.
     pub fn resolved(&self, name: &Arc<str>, mut addresses: Vec<IpAddr>) {
         addresses.sort();
@@ -96,6 +102,7 @@ fn route(settings: &RouteSettings, answers: &HashMap<Arc<str>, Vec<IpAddr>>) -> 
         sni: settings.sni.clone(),
         default: settings.default,
         session: settings.session,
+        proxy_protocol: settings.proxy_protocol,
         endpoints,
     }
 }

@@ -60,6 +60,12 @@ outcomes! {
     /// Dropped as the oldest of too many handshakes in flight.
     HandshakeLimit = "handshake_limit", Debug,
         "more than limits.max_handshakes are in flight and the oldest are dropped: add replicas, or raise it when processors are idle";
+    /// Its network must send a PROXY header, and the first bytes are none.
+    ProxyProtocolMissing = "proxy_protocol_missing", Warn,
+        "proxy_protocol of gateway.listen has this peer's network, and it sent no PROXY header; switch it on in the load balancer, or list only the load balancers";
+    /// Its PROXY header is malformed, damaged, too long or cut off.
+    ProxyProtocolInvalid = "proxy_protocol_invalid", Warn,
+        "proxy_protocol of gateway.listen has this peer's network, and its PROXY header is wrong; the detail names the fault";
     /// No complete handshake and header before the deadline.
     HandshakeTimeout = "handshake_timeout", Warn,
         "the peer was silent or too slow; see limits.handshake_timeout";
@@ -151,6 +157,9 @@ outcomes! {
     /// Closed to free memory.
     MemoryLimit = "memory_limit", Info,
         "memory was above limits.memory_watermark: give the process more, or add replicas";
+    /// Its code panicked; only this connection ended.
+    Panicked = "panicked", Warn,
+        "a bug in this program ended this one connection; please report it with the log line of the panic before it";
     /// Cancelled through the connection registry: the process is stopping.
     Cancelled = "cancelled", Info, "";
 }

@@ -83,6 +83,8 @@ pub struct Route {
     pub default: bool,
     /// How session protocols are served.
     pub session: SessionMode,
+    /// Connections to its endpoints begin with a PROXY header, version 2.
+    pub proxy_protocol: bool,
     /// The addresses; empty while DNS has given none.
     pub endpoints: Vec<Arc<Endpoint>>,
 }
@@ -184,6 +186,7 @@ mod tests {
             sni: sni.iter().map(|s| (*s).to_owned()).collect(),
             default,
             session: SessionMode::Auto,
+            proxy_protocol: false,
             endpoints: ports.iter().copied().map(endpoint).collect(),
         }
     }

@@ -27,7 +27,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 const MAX_LINGER_BYTES: usize = 64 * 1024;
 
 /// Options of every connection of the data path, on both sides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Idle time before keepalive probes, and the time between them.
     pub keepalive: Duration,
@@ -107,13 +107,18 @@ pub fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || (can_bind(ip) && !can_bind(nobodys))
 }
 
-/// True when a connect met itself: on loopback the system may choose the destination's port, where
-/// nobody listens, as the source port, and TCP then connects the socket to itself.
-pub fn leads_to_itself(stream: &TcpStream) -> bool {
-    stream.local_addr().is_ok_and(|local| stream.peer_addr().is_ok_and(|peer| local == peer))
+/// Where a connect to `address` arrives: the unspecified address stands for loopback.
+pub fn destination(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
-/// Sets NODELAY, keepalive and TCP_USER_TIMEOUT, and arms the socket.
+/// Sets NODELAY, keepalive and TCP_USER_TIMEOUT, and arms the socket. Connections inherit all of it
+/// from the listener that accepts them.
 ///
 /// # Errors
 /// What the system says; the connection may already be gone.
@@ -241,18 +246,42 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_connection_to_itself_is_recognised() {
-        let socket = bind_exactly(([127, 0, 0, 1], 0).into()).expect("bind");
-        let address = socket.local_addr().expect("bound");
-        socket.set_nonblocking(false).expect("set");
-        socket.connect(&address).expect("a socket connects to its own port");
-        socket.set_nonblocking(true).expect("set");
-        assert!(leads_to_itself(&TcpStream::from_std(socket.into()).expect("registered")));
+    #[test]
+    fn a_destination_is_where_the_kernel_says_that_it_is() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        for ip in ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"] {
+            let address = SocketAddr::new(ip.parse().expect("an address"), port);
+            let stream = StdStream::connect(address).expect("connected");
+            let peer = unmapped(stream.peer_addr().expect("connected"));
+            assert_eq!(destination(address), peer, "{ip}");
+        }
+    }
 
-        let (client, _server) = pair();
-        client.set_nonblocking(true).expect("set");
-        assert!(!leads_to_itself(&TcpStream::from_std(client).expect("registered")));
+    #[test]
+    fn a_connection_to_itself_has_its_destination_as_its_source() {
+        let socket = bind_exactly(([127, 0, 0, 1], 0).into()).expect("bind");
+        let address = socket.local_addr().expect("bound").as_socket().expect("inet");
+        socket.set_nonblocking(false).expect("set");
+        socket.connect(&address.into()).expect("a socket connects to its own port");
+        let local = socket.local_addr().expect("bound").as_socket().expect("inet");
+        assert_eq!(local, destination(address));
+    }
+
+    #[test]
+    fn connections_inherit_what_their_listener_has() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let seconds = Duration::from_secs;
+        let options = Options { keepalive: seconds(7), user_timeout: seconds(9) };
+        prepare(&listener, &options).expect("set");
+        let _client = StdStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (stream, _) = accept(&listener).expect("accepted");
+        let stream = SockRef::from(&stream);
+        assert!(stream.tcp_nodelay().expect("read") && stream.keepalive().expect("read"));
+        assert_eq!(stream.tcp_keepalive_time().expect("read"), seconds(7));
+        assert_eq!(stream.tcp_keepalive_interval().expect("read"), seconds(7));
+        assert_eq!(stream.tcp_user_timeout().expect("read"), Some(seconds(9)));
+        assert_eq!(stream.linger().expect("read"), Some(Duration::ZERO));
     }
 
     #[test]

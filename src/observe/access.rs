@@ -32,6 +32,8 @@ pub struct AccessRecord<'a> {
     pub id: u64,
     /// The client's address.
     pub peer: SocketAddr,
+    /// The load balancer that said so in a PROXY header.
+    pub via: Option<SocketAddr>,
     /// Our address that it connected to.
     pub local: SocketAddr,
     /// How it ended.
@@ -76,6 +78,7 @@ impl<'a> AccessRecord<'a> {
         Self {
             id,
             peer,
+            via: None,
             local,
             outcome,
             identity: None,
@@ -108,6 +111,7 @@ pub fn log(record: &AccessRecord<'_>) {
                 $level,
                 id = record.id,
                 peer = %record.peer,
+                via = record.via.map(tracing::field::display),
                 local = %record.local,
                 outcome = record.outcome.label(),
                 identity = record.identity.map(Identity::as_str),

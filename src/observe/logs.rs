@@ -3,7 +3,9 @@
 //! Called once by `app`. JSON lines are flat: `timestamp` (RFC 3339, UTC), `level`, `target`,
 //! `message` and the event's fields side by side.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +38,22 @@ pub fn init(level: &str, json: bool, access: bool) -> Result<Filter, LogError> {
     let is_terminal = std::io::stderr().is_terminal();
     let (subscriber, filter) = subscriber(level, json, access, is_terminal, std::io::stderr)?;
     subscriber.try_init()?;
+    std::panic::set_hook(Box::new(report));
     Ok(filter)
+}
+
+/// A panic is one line of the log like any other; who survives it says so in the next.
+fn report(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
+    tracing::error!(
+        thread = thread.name(),
+        location = panic.location().map(tracing::field::display),
+        backtrace = is_captured.then(|| tracing::field::display(&backtrace)),
+        "panic, which is a bug in this program: {}; please report it",
+        panic.payload_as_str().unwrap_or("no text")
+    );
 }
 
 /// Changes what is logged while the process runs.

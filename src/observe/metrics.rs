@@ -23,6 +23,7 @@ use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::service::Target;
+use crate::model::task::Task;
 
 mod bounded;
 mod certificates;
@@ -90,6 +91,8 @@ pub struct Metrics {
     reloads: Results,
     ready: Gauge,
     skipped: [Counter; 3],
+    /// In the order of [`Task::ALL`].
+    task_restarts: Vec<Counter>,
     authorized: Verdicts,
     denied: Verdicts,
 }
@@ -110,6 +113,10 @@ impl Metrics {
             |o: &Outcome| outcomes.get_or_create_owned(&vec![("outcome", o.label().into())]);
         let waiting: Family<Labels, Gauge> =
             add(&mut r, "gateway_unauthenticated_connections", "Open, by what they wait for");
+        let restarts = Family::<Labels, Counter>::default();
+        let help = "Panics survived, by task; those of a reload or an admin connection end it";
+        r.register("gateway_task_restarts", help, restarts.clone());
+        let restart = |t: &Task| restarts.get_or_create_owned(&vec![("task", t.label().into())]);
         let headers = "inbound_tcp_transport_header_connections";
         let admin = "Requests to the admin server, by path and status";
         let handshake = "From accept to the end of the TLS handshake";
@@ -153,6 +160,7 @@ impl Metrics {
             reloads: Results::new(&mut r, "gateway_config_reloads", "Reloads asked for", &[]),
             ready: add(&mut r, "gateway_ready", "1 when /ready says so, else 0"),
             skipped: skipped(&mut r),
+            task_restarts: Task::ALL.iter().map(restart).collect(),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             registry: r,
@@ -205,6 +213,13 @@ impl Metrics {
     /// The access log left out a connection's line.
     pub fn access_skipped(&self, reason: Skipped) {
         if let Some(counter) = self.skipped.get(reason as usize) {
+            counter.inc();
+        }
+    }
+
+    /// A task has panicked or failed; see [`Task`] for whether it starts again.
+    pub fn task_restarted(&self, task: Task) {
+        if let Some(counter) = self.task_restarts.get(task as usize) {
             counter.inc();
         }
     }

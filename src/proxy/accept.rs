@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbound::{Gateway, serve};
 use super::session::Session;
+use crate::model::outcome::Outcome;
 use crate::net::socket;
-use crate::runtime::{Worker, Workers};
+use crate::runtime::supervise::caught;
+use crate::runtime::{Worker, Workers, fault};
 
 /// Wait after the system ran out of descriptors or memory: short enough to recover within a
 /// second, long enough not to spin.
@@ -23,32 +26,44 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed, and closes the listener.
+/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is the
+/// `index`th of `gateway.listen`, is shared so that a panic here does not close it: what waits in
+/// its queue is accepted by the next run.
 ///
 /// # Errors
-/// When the listener cannot be registered with the reactor.
+/// When the listener cannot be registered with the reactor, or not be tuned.
 pub async fn accept(
     gateway: Arc<Gateway>,
-    listener: TcpListener,
+    (index, listener): (usize, Arc<TcpListener>),
     workers: Arc<Workers>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let local = socket::unmapped(listener.local_addr()?);
+    let from = Listener { index, address: local };
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
+    let mut inherited = None;
     loop {
         let mut ready = tokio::select! {
             () = stop.cancelled() => break,
             ready = listener.readable() => ready?,
         };
+        fault::point("acceptor");
         if gateway.state.pressure.is_high() {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = gateway.state.pressure.relieved() => {}
             }
         }
+        // What the listener has its connections inherit, at no system call of their own. A reload
+        // may change it.
+        let options = gateway.rules.load().connector.options;
+        if inherited != Some(options) {
+            socket::prepare(ready.get_inner(), &options)?;
+            inherited = Some(options);
+        }
         match socket::accept(ready.get_inner()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
                 gateway.metrics.accept_failed();
@@ -62,10 +77,11 @@ pub async fn accept(
     }
     // A connection that the kernel has completed is a promise to the peer. One that cannot be
     // accepted must not cost those behind it theirs.
+    fault::point("acceptor_stopping");
     let mut failures = 0;
     while failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
-            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, local),
+            Ok((stream, peer)) => hand_over(&gateway, &workers, stream, peer, from),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failures += 1;
@@ -79,19 +95,31 @@ pub async fn accept(
     Ok(())
 }
 
+/// Where a connection arrived.
+#[derive(Clone, Copy)]
+struct Listener {
+    /// Its place in `gateway.listen`.
+    index: usize,
+    address: SocketAddr,
+}
+
 fn hand_over(
     gateway: &Arc<Gateway>,
     workers: &Arc<Workers>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    listener: SocketAddr,
+    listener: Listener,
 ) {
     gateway.metrics.accepted();
     let Some(worker) = workers.least_loaded() else { return };
     let place = Place::take(gateway, workers, worker);
-    // The address that the client sees: the listener's own may be the unspecified one.
-    let local = stream.local_addr().map_or(listener, socket::unmapped);
-    worker.spawn(live(Arc::clone(gateway), stream, peer, local, place));
+    // The address that the client sees.
+    let local = match listener.address {
+        any if any.ip().is_unspecified() => stream.local_addr().map_or(any, socket::unmapped),
+        own => own,
+    };
+    let to = Listener { index: listener.index, address: local };
+    worker.spawn(live(Arc::clone(gateway), stream, peer, to, place));
 }
 
 /// A connection on its worker, from registration to outcome.
@@ -99,17 +127,26 @@ async fn live(
     gateway: Arc<Gateway>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    local: SocketAddr,
+    to: Listener,
     place: Place,
 ) {
-    let registration = gateway.state.connections.register(peer, local, place.worker);
+    let registration = gateway.state.connections.register(peer, to.address, place.worker);
     let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
+    session.listener = to.index;
     match TcpStream::from_std(stream) {
         Ok(stream) => {
-            let outcome = serve(&gateway, stream, &mut session).await;
+            let outcome = {
+                let life = pin!(serve(&gateway, stream, &mut session));
+                caught(life).await
+            };
+            // After a panic both sockets have been dropped here, which resets them.
+            let outcome = outcome.unwrap_or(Outcome::Panicked);
             session.finish(outcome, &gateway.rules.load().access);
         }
-        Err(error) => tracing::error!(%peer, %error, "cannot register a socket"),
+        Err(error) => {
+            gateway.metrics.accept_failed();
+            tracing::error!(%peer, %error, "cannot register a socket: the connection is reset");
+        }
     }
 }
 
@@ -155,6 +192,7 @@ mod tests {
     use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
     use crate::proxy::limits::Limits;
+    use crate::proxy::preface::Proxies;
     use crate::proxy::relay::Timeouts;
     use crate::proxy::route::LocalPorts;
     use crate::state::State;
@@ -174,6 +212,7 @@ mod tests {
                 handshakes: 1,
                 per_source: 1,
             },
+            proxies: Proxies::default(),
             local_ports: LocalPorts::default(),
             connector: Connector {
                 timeout: second,
@@ -185,14 +224,17 @@ mod tests {
             timeouts: Timeouts { user: second, half_closed: second, idle: None },
             access: Selection::default(),
         };
-        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), Metrics::new(), rules));
-        let workers = Arc::new(Workers::start(1, &Readiness::default(), || {}).expect("a thread"));
+        let metrics = Metrics::new();
+        let workers = Workers::start(1, &Readiness::default(), &metrics, || {});
+        let workers = Arc::new(workers.expect("a thread"));
+        let gateway = Arc::new(Gateway::new(Arc::<State>::default(), metrics, rules));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let stream = std::net::TcpStream::connect(address).expect("connected");
         let worker = workers.least_loaded().expect("one");
         let place = Place::take(&gateway, &workers, worker);
-        let life = live(Arc::clone(&gateway), stream, address, address, place);
+        let to = Listener { index: 0, address };
+        let life = live(Arc::clone(&gateway), stream, address, to, place);
         let size = size_of_val(&life);
         eprintln!("{size} bytes per connection's future");
         assert!(size <= 2048, "{size}");

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +37,15 @@ pub struct Connector {
     pub own_listeners: Vec<SocketAddr>,
     /// Who carries the bytes of TLS.
     pub record_layer: RecordLayer,
+}
+
+/// What an endpoint is told before the client's first byte.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// The client's session protocol, which an onward header names again.
+    pub session: Option<SessionProtocol>,
+    /// A PROXY header: the first bytes, before any TLS.
+    pub proxy_header: Option<Vec<u8>>,
 }
 
 /// A connected endpoint; it counts as open until this drops.
@@ -121,15 +131,15 @@ impl Connector {
         }
     }
 
-    /// Connects to an endpoint of `route`, trying each at most once within the total time. An onward
-    /// header names the client's `session` protocol again.
+    /// Connects to an endpoint of `route`, trying each at most once within the total time; each is
+    /// told `opening`.
     ///
     /// # Errors
     /// The last failure; see [`ConnectError`].
     pub async fn connect(
         &self,
         route: &Route,
-        session: Option<SessionProtocol>,
+        opening: Opening,
         credentials: &Credentials,
         metrics: &Metrics,
     ) -> Result<Connected, ConnectError> {
@@ -143,7 +153,7 @@ impl Connector {
             tried.push(index);
             let open = OpenCount::new(endpoint);
             let until = deadline.min(Instant::now() + self.timeout);
-            let attempt = timeout_at(until, self.attempt(endpoint, session, credentials)).await;
+            let attempt = timeout_at(until, self.attempt(endpoint, &opening, credentials)).await;
             let result = attempt.unwrap_or(Err(ConnectError::TimedOut(endpoint.dial_address())));
             metrics.endpoint_connect(result.is_ok());
             match result {
@@ -169,26 +179,33 @@ impl Connector {
     async fn attempt(
         &self,
         endpoint: &Endpoint,
-        session: Option<SessionProtocol>,
+        opening: &Opening,
         credentials: &Credentials,
     ) -> Result<(End, Option<Identity>), ConnectError> {
         let address = endpoint.dial_address();
         let tcp = |error| ConnectError::Tcp(address, error);
-        let stream = TcpStream::connect(address).await.map_err(tcp)?;
-        if socket::leads_to_itself(&stream) {
+        let mut stream = TcpStream::connect(address).await.map_err(tcp)?;
+        let local = socket::unmapped(stream.local_addr().map_err(tcp)?);
+        let peer = socket::destination(address);
+        // On loopback the system may choose the destination's port, where nobody listens, as the
+        // source port, and TCP then connects the socket to itself.
+        if local == peer {
             return Err(tcp(io::ErrorKind::ConnectionRefused.into()));
         }
-        if self.is_own_listener(&stream) {
+        if self.is_own_listener(local, peer) {
             return Err(ConnectError::OwnListener(address));
         }
         socket::prepare(&stream, &self.options).map_err(tcp)?;
+        if let Some(header) = &opening.proxy_header {
+            stream.write_all(header).await.map_err(tcp)?;
+        }
         let Some(onward) = &endpoint.onward else {
             return Ok((End::Tcp(stream), None));
         };
         let (mut end, identity) = self.onward(stream, address, onward, credentials).await?;
         if let Some(port) = Port::new(endpoint.address.port()) {
             let mut header = Vec::new();
-            encode(&Header { name: None, port, session }, &mut header);
+            encode(&Header { name: None, port, session: opening.session }, &mut header);
             let reset = |_| tcp(io::ErrorKind::ConnectionReset.into());
             write_all(&mut end, &header).await.map_err(reset)?;
         }
@@ -212,12 +229,8 @@ impl Connector {
         Ok((established.end, established.identity))
     }
 
-    /// True when the connection leads to a listener of ours, whatever form the address had.
-    fn is_own_listener(&self, stream: &TcpStream) -> bool {
-        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
-            return false;
-        };
-        let (local, peer) = (socket::unmapped(local), socket::unmapped(peer));
+    /// True when a connection from `local` to `peer` leads to a listener of ours.
+    fn is_own_listener(&self, local: SocketAddr, peer: SocketAddr) -> bool {
         let mut same_port =
             self.own_listeners.iter().map(|own| socket::unmapped(*own)).filter(|own| {
                 own.port() == peer.port() && (own.ip().is_unspecified() || own.ip() == peer.ip())

@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::authorize::authorize;
-use super::connect::{Connected, Connector};
+use super::connect::{Connected, Connector, Opening};
 use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
 use super::limits::{Admission, Limits};
+use super::preface::{self, Proxies};
 use super::relay::{Timeouts, relay};
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
@@ -20,9 +21,9 @@ use crate::config::Settings;
 use crate::model::outcome::Outcome;
 use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
-use crate::net::socket;
 use crate::observe::access::Selection;
 use crate::observe::metrics::Metrics;
+use crate::runtime::fault;
 use crate::state::State;
 use crate::tls::credentials::Credentials;
 
@@ -52,6 +53,8 @@ impl Gateway {
 pub struct Rules {
     /// Refuse clients that do not negotiate the transport header.
     pub require_transport_header: bool,
+    /// Who must send a PROXY header.
+    pub proxies: Proxies,
     /// From accept to the end of the header.
     pub handshake_timeout: Duration,
     /// The most of everything.
@@ -71,6 +74,7 @@ impl Rules {
     pub fn new(settings: &Settings, own_listeners: Vec<SocketAddr>) -> Self {
         Self {
             require_transport_header: settings.gateway.require_transport_header,
+            proxies: Proxies::new(&settings.gateway),
             handshake_timeout: settings.limits.handshake_timeout,
             limits: Limits::new(&settings.limits),
             local_ports: LocalPorts::new(&settings.gateway),
@@ -102,9 +106,6 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
 async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
     let rules = gateway.rules.load_full();
     let deadline = Instant::now() + rules.handshake_timeout;
-    if socket::prepare(&stream, &rules.connector.options).is_err() {
-        return Outcome::ClosedBeforeFirstByte;
-    }
     let Some(credentials) = gateway.state.credentials.load_full() else {
         // Listeners open only once there are credentials, and they are never taken away.
         return Outcome::TlsFailed;
@@ -126,13 +127,17 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
         Ok(route) => route,
         Err(outcome) => return outcome,
     };
-    let protocol = session.protocol();
-    let connect = rules.connector.connect(&route, protocol, &credentials, &gateway.metrics);
+    let opening = Opening {
+        session: session.protocol(),
+        proxy_header: preface::onward(&route, session, &established.identity),
+    };
+    let connect = rules.connector.connect(&route, opening, &credentials, &gateway.metrics);
     let mut connected: Connected = match Box::pin(connect).await {
         Ok(connected) => connected,
         Err(error) => return explained(session, &error, error.outcome()),
     };
     session.connected(&connected);
+    fault::point("connection");
     let timeouts = rules.timeouts;
     // A live connection keeps neither the credentials nor the route table of its start alive.
     drop((credentials, route, rules));
@@ -149,7 +154,8 @@ struct Ended {
     refused: Option<Refused>,
 }
 
-/// Admission, handshake, identity, and the header where one was negotiated.
+/// Admission, the PROXY header where one is due, handshake, identity, and the transport header where
+/// one was negotiated.
 async fn begin(
     gateway: &Gateway,
     rules: &Rules,
@@ -157,11 +163,16 @@ async fn begin(
     credentials: &Credentials,
     session: &mut Session,
 ) -> Result<(Established, Option<Received>), Ended> {
+    fault::point("handshake");
     let limits = &rules.limits;
     let open = gateway.state.connections.len();
     let admitted = gateway.admission.admit(limits, open, &session.registration);
     let mut waiting = admitted.map_err(|error| ended(session, &error, error.outcome()))?;
-    waiting.came_from(limits, session.registration.peer.ip());
+    if rules.proxies.include(session.listener, session.registration.peer.ip()) {
+        let received = preface::receive(&stream, session).await;
+        received.map_err(|error| ended(session, &error, preface::outcome(&error)))?;
+    }
+    waiting.came_from(limits, session.registration.source().ip());
     let hello = handshake::client_hello(stream).await.map_err(|error| refused(session, error))?;
     waiting.said_hello(limits);
     session.sni = hello.server_name();
@@ -203,8 +214,8 @@ fn direct(
     let route = route.map_err(|error| explained(session, &error, error.outcome()))?;
     session.routed(Arc::clone(&route));
     let policy = gateway.state.policy.load();
-    let peer = session.registration.peer;
-    let verdict = authorize(&policy, &established.identity, peer, &route.target);
+    let source = session.registration.source();
+    let verdict = authorize(&policy, &established.identity, source, &route.target);
     session.authorized(&verdict);
     match verdict {
         Ok(_) => Ok(route),

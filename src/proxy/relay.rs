@@ -19,8 +19,13 @@ mod watch;
 use watch::{Waiting, Watch};
 
 /// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.
-const SCRATCH: usize = 64 * 1024;
-/// Reads of one direction before other connections of the worker get their turn: 1 MiB.
+const SCRATCH: usize = 256 * 1024;
+/// Bytes per read after the other side has had no room: what it does not take is the connection's
+/// to keep.
+const LEAST_WINDOW: usize = 64 * 1024;
+/// Bytes of one direction before other connections of the worker get their turn.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+/// The same in reads, for a peer that sends byte by byte.
 const READS_PER_TURN: usize = 16;
 /// How long what was read before a fault may take to leave.
 const LAST_BYTES_DEADLINE: Duration = Duration::from_secs(1);
@@ -130,6 +135,10 @@ struct Flow {
     sink_fault: Option<Fault>,
     /// One side has broken: an end of the source is no clean end any more.
     salvaging: bool,
+    /// The other side has accepted bytes that wait for room.
+    is_blocked: bool,
+    /// Bytes that the next read may take.
+    window: usize,
     state: FlowState,
 }
 
@@ -147,12 +156,22 @@ enum FlowState {
 impl Flow {
     fn new(from: Side, to: Side, pending: Vec<u8>) -> Self {
         let state = FlowState::Open;
-        Self { from, to, pending, sent: 0, sink_fault: None, salvaging: false, state }
+        Self {
+            from,
+            to,
+            pending,
+            sent: 0,
+            sink_fault: None,
+            salvaging: false,
+            is_blocked: false,
+            window: SCRATCH,
+            state,
+        }
     }
 
     /// True while the source is not read, so that its fault wakes nobody.
     fn is_deaf(&self) -> bool {
-        self.state != FlowState::Open || !self.pending.is_empty()
+        self.state != FlowState::Open || !self.pending.is_empty() || self.is_blocked
     }
 
     /// Moves bytes until there is nothing to do or the turn is over.
@@ -164,9 +183,13 @@ impl Flow {
         count: &impl Fn(u64),
     ) -> Poll<Result<(), Broken>> {
         let (source, sink) = (self.from, self.to);
+        let mut moved = 0;
         for _ in 0..READS_PER_TURN {
             if self.state == FlowState::Done {
                 return Poll::Ready(Ok(()));
+            }
+            if moved >= BYTES_PER_TURN {
+                break;
             }
             ready!(self.poll_pending(cx, to)).map_err(|fault| Broken { side: sink, fault })?;
             if let FlowState::Ending { clean } = self.state {
@@ -175,13 +198,13 @@ impl Flow {
                 self.state = FlowState::Done;
                 continue;
             }
-            let Poll::Ready(read) = self.poll_once(cx, from, to, count) else {
-                ready!(to.poll_flush(cx)).map_err(|fault| Broken { side: sink, fault })?;
-                return Poll::Pending;
-            };
-            match read {
+            // Nothing is read that would have to wait.
+            let flushed = to.poll_flush(cx);
+            self.is_blocked = flushed.is_pending();
+            ready!(flushed).map_err(|fault| Broken { side: sink, fault })?;
+            match ready!(self.poll_once(cx, from, to, count)) {
                 Ok(0) => self.state = FlowState::Ending { clean: !self.salvaging },
-                Ok(_) => {}
+                Ok(read) => moved += read,
                 Err(fault) => {
                     self.state = FlowState::Ending { clean: false };
                     return Poll::Ready(Err(Broken { side: source, fault }));
@@ -190,7 +213,6 @@ impl Flow {
         }
         // Others first; we are polled again at once.
         cx.waker().wake_by_ref();
-        ready!(to.poll_flush(cx)).map_err(|fault| Broken { side: sink, fault })?;
         Poll::Pending
     }
 
@@ -203,8 +225,9 @@ impl Flow {
         count: &impl Fn(u64),
     ) -> Poll<Result<usize, Fault>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let read = ready!(from.poll_read(cx, buffer))?;
-            let Some(mut rest) = buffer.get(..read) else { return Poll::Ready(Ok(read)) };
+            let window = buffer.get_mut(..self.window).unwrap_or_default();
+            let read = ready!(from.poll_read(cx, window))?;
+            let Some(mut rest) = window.get(..read) else { return Poll::Ready(Ok(read)) };
             count(read as u64);
             while !rest.is_empty() {
                 match to.poll_write(cx, rest) {
@@ -217,6 +240,12 @@ impl Flow {
                 }
             }
             self.pending.extend_from_slice(rest);
+            self.window = match rest.is_empty() {
+                // TLS gives a little less than the window for a full one.
+                true if read > self.window / 2 => SCRATCH.min(self.window * 2),
+                true => self.window,
+                false => LEAST_WINDOW.max(self.window / 2),
+            };
             Poll::Ready(Ok(read))
         })
     }

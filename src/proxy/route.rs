@@ -102,6 +102,7 @@ fn local_port(
         sni: Vec::new(),
         default: false,
         session: SessionMode::Auto,
+        proxy_protocol: false,
         endpoints: vec![Arc::new(endpoint)],
     }))
 }
@@ -117,7 +118,14 @@ mod tests {
 
     fn table(session: SessionMode) -> RouteTable {
         let target = Target::parse("web.ns:80").expect("a target");
-        let route = Route { target, sni: vec![], default: false, session, endpoints: vec![] };
+        let route = Route {
+            target,
+            sni: vec![],
+            default: false,
+            session,
+            proxy_protocol: false,
+            endpoints: vec![],
+        };
         RouteTable::new(vec![route], &RouteTable::default())
     }
 

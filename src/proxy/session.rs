@@ -26,6 +26,8 @@ pub struct Session {
     pub sni: Option<Box<str>>,
     /// Its place in the count of its identity.
     pub authenticated: Option<Authenticated>,
+    /// Its listener's place in `gateway.listen`.
+    pub listener: usize,
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,
@@ -49,6 +51,7 @@ impl Session {
             registration,
             sni: None,
             authenticated: None,
+            listener: 0,
             metrics,
             accepted: Instant::now(),
             established: None,
@@ -166,6 +169,7 @@ impl Session {
             Err(skipped) => return self.metrics.access_skipped(skipped),
         };
         access::log(&AccessRecord {
+            via: live.via(),
             identity: live.identity(),
             sni: self.sni.as_deref(),
             transport_header: self.transport_header,
@@ -182,7 +186,7 @@ impl Session {
             total,
             detail: self.detail.as_deref(),
             sample,
-            ..AccessRecord::new(live.id, live.peer, live.local, outcome)
+            ..AccessRecord::new(live.id, live.source(), live.local, outcome)
         });
     }
 }

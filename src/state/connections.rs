@@ -52,7 +52,7 @@ impl Stage {
 pub struct Live {
     /// Unique for the life of the process.
     pub id: u64,
-    /// The client's address.
+    /// The TCP peer's address: the client's, or a load balancer's in front of it.
     pub peer: SocketAddr,
     /// Our address that it connected to.
     pub local: SocketAddr,
@@ -63,6 +63,8 @@ pub struct Live {
     /// Bytes relayed so far.
     pub bytes: Arc<ByteCounts>,
     stage: AtomicU8,
+    /// Source and destination of a PROXY header. Boxed: few connections have one.
+    proxied: OnceLock<Box<(SocketAddr, SocketAddr)>>,
     identity: OnceLock<Identity>,
     target: OnceLock<Target>,
     endpoint: OnceLock<SocketAddr>,
@@ -81,6 +83,26 @@ impl Live {
     /// Enters a stage.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The client's address: what a PROXY header said, else the TCP peer's.
+    pub fn source(&self) -> SocketAddr {
+        self.proxied.get().map_or(self.peer, |proxied| proxied.0)
+    }
+
+    /// The address that the client connected to: what a PROXY header said, else our own.
+    pub fn destination(&self) -> SocketAddr {
+        self.proxied.get().map_or(self.local, |proxied| proxied.1)
+    }
+
+    /// The load balancer's address, when a PROXY header named another client.
+    pub fn via(&self) -> Option<SocketAddr> {
+        self.proxied.get().map(|_| self.peer)
+    }
+
+    /// Records what a PROXY header said; later calls change nothing.
+    pub fn proxied(&self, source: SocketAddr, destination: SocketAddr) {
+        let _ = self.proxied.set(Box::new((source, destination)));
     }
 
     /// The client's identity, once verified.
@@ -113,11 +135,14 @@ impl Live {
         let _ = self.endpoint.set(endpoint);
     }
 
-    /// Asks the connection to end with this outcome; it does so at its next await.
-    pub fn cancel(&self, outcome: Outcome) {
+    /// Asks the connection to end with this outcome; it does so at its next await. The first to ask
+    /// decides; false for the others.
+    pub fn cancel(&self, outcome: Outcome) -> bool {
         let index = u8::try_from(outcome as usize + 1).unwrap_or(u8::MAX);
-        self.cancelled.store(index, Ordering::Release);
+        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let is_first = self.cancelled.compare_exchange(0, index, success, failure).is_ok();
         self.cancel.notify_one();
+        is_first
     }
 
     /// True once it has been asked to end.
@@ -161,6 +186,7 @@ impl Connections {
             accepted_at: SystemTime::now(),
             bytes: Arc::default(),
             stage: AtomicU8::new(Stage::Handshake as u8),
+            proxied: OnceLock::new(),
             identity: OnceLock::new(),
             target: OnceLock::new(),
             endpoint: OnceLock::new(),
@@ -192,15 +218,15 @@ impl Connections {
         self.len() == 0
     }
 
-    /// Cancels one; false when it is gone.
+    /// Cancels one; false when it is gone or going.
     pub fn cancel(&self, id: u64, outcome: Outcome) -> bool {
         let live = self.shard(id).get(&id).cloned();
-        live.inspect(|live| live.cancel(outcome)).is_some()
+        live.is_some_and(|live| live.cancel(outcome))
     }
 
     /// Cancels all that `which` names and says how many.
     pub fn cancel_where(&self, outcome: Outcome, which: impl Fn(&Live) -> bool) -> usize {
-        self.list().iter().filter(|live| which(live)).map(|live| live.cancel(outcome)).count()
+        self.list().iter().filter(|live| which(live) && live.cancel(outcome)).count()
     }
 
     fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
@@ -253,7 +279,7 @@ mod tests {
         assert!(all.cancel(second.id, stopping) && !all.cancel(99, stopping));
         assert_eq!(second.cancelled().await, stopping);
         let policy = Outcome::NoLongerAllowed;
-        assert_eq!(all.cancel_where(policy, |live| live.worker == 0), 1);
+        assert_eq!(all.cancel_where(policy, |_| true), 1, "one is going already");
         assert_eq!(first.cancelled().await, policy);
         drop((first, second));
         assert!(all.is_empty());

@@ -18,7 +18,9 @@ fn defaults_are_those_of_the_documentation() {
     let settings = settings(IDENTITY);
     assert!(settings.gateway.enabled && settings.log.access);
     assert!(!settings.gateway.require_transport_header);
-    assert_eq!(settings.gateway.listen, ["[::]:4143".parse().expect("an address")]);
+    let [listener] = settings.gateway.listen.as_slice() else { panic!("one listener") };
+    assert_eq!(listener.address, "[::]:4143".parse().expect("an address"));
+    assert!(listener.proxy_protocol.is_empty() && settings.admin.proxy_protocol.is_empty());
     assert_eq!(settings.admin.listen, "[::]:4191".parse().expect("an address"));
     assert_eq!(settings.runtime.workers, None);
     assert_eq!(settings.gateway.local_address, None);
@@ -164,5 +166,5 @@ fn a_repeated_flag_adds_to_its_list_and_replaces_the_files() {
     let flag = |value: &str| ("gateway.listen".to_owned(), value.to_owned(), "--listen");
     sources.flags = vec![flag("127.0.0.1:2"), flag("127.0.0.1:3")];
     let listen = load(&sources).expect("correct").settings.gateway.listen;
-    assert_eq!(listen.iter().map(|a| a.port()).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(listen.iter().map(|own| own.address.port()).collect::<Vec<_>>(), [2, 3]);
 }

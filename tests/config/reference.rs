@@ -8,7 +8,7 @@ use linkerd_gateway::config::load::{Loaded, Sources, load};
 use linkerd_gateway::config::raw::{Node, Origin, Table, Value, parse_document, parse_value};
 use linkerd_gateway::config::schema::{Key, Kind, ROOT, paths};
 
-use crate::support::loaded;
+use crate::support::{IDENTITY, loaded};
 
 fn shipped(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
@@ -29,6 +29,22 @@ pub fn uncommented() -> String {
     text.lines().map(line).collect()
 }
 
+/// Other forms of a key, each a line of prose with three spaces, under their table's header.
+fn examples() -> Vec<String> {
+    let text = fs::read_to_string(shipped("gateway.toml")).expect("gateway.toml");
+    let (mut header, mut found) = ("", Vec::new());
+    for line in text.lines() {
+        if line.starts_with('[') {
+            header = line;
+        }
+        if let Some(example) = line.strip_prefix("#   ").filter(|_| !header.is_empty()) {
+            found.push(format!("{header}\n{example}\n"));
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
 #[test]
 fn both_shipped_files_load_as_they_stand() {
     assert_eq!(load_shipped("minimal.toml").settings.routes.len(), 1);
@@ -42,6 +58,11 @@ fn every_known_key_occurs_in_the_reference_and_no_unknown_one() {
     let tree = parse_document(&text, &PathBuf::from("x").as_path().into()).expect("TOML");
     let mut found = BTreeSet::new();
     collect(&tree, "", &mut found);
+    for example in examples() {
+        loaded(&format!("{IDENTITY}{example}"));
+        let tree = parse_document(&example, &PathBuf::from("x").as_path().into()).expect("TOML");
+        collect(&tree, "", &mut found);
+    }
     let refused = |key: &Key| matches!(key.kind, Kind::Refused(_));
     let known: BTreeSet<_> =
         paths().into_iter().filter(|(_, key)| !refused(key)).map(|(path, _)| path).collect();
@@ -103,7 +124,8 @@ fn the_defaults_that_the_reference_shows_are_the_real_ones() {
     for (path, _) in known.iter().filter(|(_, key)| key.default().is_some()) {
         // Keys of inline tables have no line of their own: their table's text says it.
         let inline =
-            path.contains(".tls.") || path.contains("[].networks[].") || path.ends_with(".weight");
+            [".tls.", "[].networks[].", ".listen[]."].iter().any(|part| path.contains(part))
+                || path.ends_with(".weight");
         assert!(inline || shown.contains(path), "{path} is not shown with its default");
     }
     assert!(text.contains("connections, default 1,") && text.contains("listens, default 4143;"));

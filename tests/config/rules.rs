@@ -175,6 +175,34 @@ fn a_listener_on_one_address_covers_only_that() {
 }
 
 #[test]
+fn a_listener_may_demand_the_proxy_protocol() {
+    let more = "[gateway]\nlisten = [\"[::]:1\", { address = \"[::]:2\", \
+                proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::/32\"] }, { address = \"[::]:3\" }]\n\
+                [admin]\nproxy_protocol = [\"10.0.0.0/8\"]\n";
+    let gateway = settings(&format!("{IDENTITY}{more}")).gateway;
+    let networks: Vec<_> = gateway.listen.iter().map(|l| l.proxy_protocol.len()).collect();
+    assert_eq!(networks, [0, 2, 0]);
+    for (more, expected) in [
+        ("listen = [{ proxy_protocol = [] }]", "gateway.listen[0].address: is not set"),
+        ("listen = [{ address = \"x\" }]", "listen[0].address: found \"x\", expected an address"),
+        (
+            "listen = [{ address = \"[::]:1\", proxy_protocl = [] }]",
+            "did you mean \"proxy_protocol\"?",
+        ),
+        ("listen = [{ address = \"[::]:1\", proxy_protocol = [\"10.0.0.1/8\"] }]", "host bits"),
+        ("listen = [{ address = \"[::]:1\", proxy_protocol = true }]", "expected a list of net"),
+        ("[admin]\nproxy_protocol = [\"10\"]", "admin.proxy_protocol[0]: found \"10\", expected"),
+        ("[admin]\nmetrics_listen = [{ address = \"[::]:1\" }]", "found a table, expected an add"),
+    ] {
+        refuses(&format!("[gateway]\n{more}"), expected);
+    }
+    for (value, expected) in [("\"v1\"", "\"off\" or \"v2\""), ("true", "\"off\" or \"v2\"")] {
+        let more = format!("endpoints = [\"10.0.0.1:1\"]\nproxy_protocol = {value}");
+        refuses(&route(&more), expected);
+    }
+}
+
+#[test]
 fn listeners_and_local_ports_do_not_collide() {
     for (more, expected) in [
         ("[gateway]\nlisten = []", "gateway.listen: is empty, expected at least one address"),

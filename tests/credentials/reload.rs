@@ -68,7 +68,8 @@ impl Busy {
 }
 
 /// There and back; what comes back must be what was sent.
-fn round(stream: &mut Stream) {
+/// Sends and gets back.
+pub fn round(stream: &mut Stream) {
     let sent = [fastrand::u8(..); 2048];
     stream.write_all(&sent).expect("sent");
     stream.flush().expect("sent");

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Shutdown, TcpListener};
 use std::time::Duration;
 
 use crate::TARGET;
+use crate::support::backend;
 use crate::support::certs::TestCa;
 use crate::support::client::{Client, header_for, read_all, refusal};
 use crate::support::dns::{Dns, Mode};
@@ -16,6 +17,8 @@ const FIRST: &str = "10.77.0.1";
 const SECOND: &str = "10.77.0.2";
 const V6: &str = "fd77::1";
 const PORT: u16 = 8080;
+/// A route that has nothing to do with DNS.
+const STATIC: &str = "static.test.svc.cluster.local:80";
 
 /// Every connection is told which address it reached.
 fn addresses() {
@@ -43,6 +46,7 @@ fn gateway(ca: &TestCa, dns: &Dns) -> Gateway {
              [[route]]\ntarget = \"{TARGET}\"\ndns = \"web.example.com:{PORT}\"",
             dns.address
         ))
+        .route(STATIC, &[backend::named("static")])
         .start()
 }
 
@@ -56,6 +60,13 @@ fn reached(ca: &TestCa, gateway: &Gateway) -> Option<String> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut stream, &mut bytes).ok()?;
     String::from_utf8(bytes).ok()
+}
+
+/// What the service of the static route says.
+fn named(ca: &TestCa, gateway: &Gateway) -> String {
+    let mut stream = Client::new(ca).open(gateway.address, STATIC);
+    crate::support::client::half_close(&mut stream);
+    String::from_utf8(read_all(&mut stream)).expect("UTF-8")
 }
 
 fn reaches(ca: &TestCa, gateway: &Gateway, address: &str) {
@@ -106,6 +117,36 @@ fn the_last_good_answer_stays_while_dns_fails() {
         assert_eq!(reached(&ca, &gateway).as_deref(), Some(FIRST));
         dns.set(Mode::Addresses(ips(&[SECOND]), 0));
         reaches(&ca, &gateway, SECOND);
+    }
+}
+
+#[test]
+fn a_slow_or_truncating_name_server_takes_nothing_away_and_other_routes_do_not_notice() {
+    if inside(
+        "dns::a_slow_or_truncating_name_server_takes_nothing_away_and_other_routes_do_not_notice",
+    ) {
+        addresses();
+        let ca = TestCa::new("ca");
+        let dns = Dns::start(Mode::Addresses(ips(&[FIRST]), 0));
+        let gateway = gateway(&ca, &dns);
+        reaches(&ca, &gateway, FIRST);
+        let failures = "control_dns_resolutions_total{client=\"route\",result=\"error\"}";
+        // Later than the resolver waits; then one that says only that its answer does not fit.
+        let slow = Mode::Slow(Duration::from_secs(6), ips(&[SECOND]), 0);
+        for mode in [slow, Mode::Truncated(ips(&[SECOND]), 0)] {
+            let failed = gateway.metric(failures);
+            dns.set(mode.clone());
+            gateway.eventually("a failure", |gateway| {
+                assert_eq!(named(&ca, gateway), "static");
+                gateway.metric(failures) > failed
+            });
+            assert_eq!(reached(&ca, &gateway).as_deref(), Some(FIRST), "{mode:?}");
+        }
+        // What does not fit into UDP is asked for again over TCP.
+        dns.serve_tcp();
+        reaches(&ca, &gateway, SECOND);
+        dns.set(Mode::Addresses(ips(&[FIRST]), 0));
+        reaches(&ca, &gateway, FIRST);
     }
 }
 

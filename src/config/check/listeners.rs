@@ -5,13 +5,24 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::raw::Cursor;
-use crate::config::{AdminSettings, GatewaySettings};
+use super::values::{address, networks};
+use crate::config::raw::{Cursor, Value};
+use crate::config::{AdminSettings, GatewaySettings, ListenerSettings};
 
 /// One of our listeners that will be opened.
 pub struct Listener<'t> {
     at: Cursor<'t>,
     address: SocketAddr,
+}
+
+/// One entry of `gateway.listen`.
+pub fn listener(at: &Cursor<'_>) -> Option<ListenerSettings> {
+    let Value::Table(_) = at.value() else {
+        return Some(ListenerSettings { address: address(at)?, proxy_protocol: Vec::new() });
+    };
+    let address = at.required("address", "an address and port like \"[::]:4143\"", address);
+    let proxies = at.required("proxy_protocol", "a list of networks", networks);
+    Some(ListenerSettings { address: address?, proxy_protocol: proxies? })
 }
 
 /// Checks the listeners and `local_ports`, and returns the listeners. Sections that are wrong in
@@ -29,7 +40,7 @@ pub fn listeners<'t>(
         }
         let entries = at.entries("a list").unwrap_or_default();
         let pairs = entries.into_iter().zip(&gateway.listen);
-        listeners.extend(pairs.map(|(at, address)| Listener { at, address: *address }));
+        listeners.extend(pairs.map(|(at, own)| Listener { at, address: own.address }));
     }
     let at = root.child("admin").and_then(|at| at.child("listen"));
     listeners.extend(at.zip(admin).map(|(at, admin)| Listener { at, address: admin.listen }));

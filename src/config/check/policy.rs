@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::values::one_of;
+use super::values::{self, one_of};
 use crate::config::raw::{Cursor, Value};
 use crate::model::policy::{Action, IdentityPattern, Network, Rule, TargetPattern};
 
@@ -96,10 +96,6 @@ fn network(at: &Cursor<'_>) -> Option<Network> {
     Some(Network { cidr: network, except })
 }
 
-/// A CIDR without host bits: `10.1.2.3/8` is more likely a mistake than a network.
 fn cidr(at: &Cursor<'_>) -> Option<IpNet> {
-    at.parsed(NETWORK, |text| {
-        let network: IpNet = text.parse().ok()?;
-        (network.trunc() == network).then_some(network)
-    })
+    at.parsed(NETWORK, values::cidr)
 }

@@ -66,6 +66,9 @@ fn route<'t>(
         ];
         one_of(at, &modes)
     });
+    let proxy_protocol = at.required("proxy_protocol", "\"off\" or \"v2\"", |at| {
+        one_of(at, &[("off", false), ("v2", true)])
+    });
     let Behind { endpoints, tls } = endpoint::behind(at, listeners);
     let certificate = certificate(at, names.as_deref());
     if let Some((target, at)) = target.clone().zip(at.child("target")) {
@@ -82,6 +85,7 @@ fn route<'t>(
         session: session?,
         endpoints: endpoints?,
         tls: tls?,
+        proxy_protocol: proxy_protocol?,
     })
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::config::raw::Cursor;
 
 /// A duration like `"5s"` within `range`.
@@ -34,6 +36,19 @@ pub fn address(at: &Cursor<'_>) -> Option<SocketAddr> {
 /// A list of [`address`]es.
 pub fn addresses(at: &Cursor<'_>) -> Option<Vec<SocketAddr>> {
     at.list("a list of addresses like [\"[::]:4143\"]", address)
+}
+
+/// A list of networks.
+pub fn networks(at: &Cursor<'_>) -> Option<Vec<IpNet>> {
+    at.list("a list of networks like [\"10.0.0.0/8\"]", |at| {
+        at.parsed("a network without host bits like \"10.0.0.0/8\"", cidr)
+    })
+}
+
+/// A CIDR without host bits: `10.1.2.3/8` is more likely a mistake than a network.
+pub fn cidr(text: &str) -> Option<IpNet> {
+    let network: IpNet = text.parse().ok()?;
+    (network.trunc() == network).then_some(network)
 }
 
 /// One of the named values.

@@ -92,7 +92,7 @@ fn resolve(path: &[String]) -> Result<&'static Key, Option<String>> {
     let mut keys = ROOT;
     let mut found: Option<&'static Key> = None;
     for name in path {
-        if let Some(Kind::Tables(_) | Kind::Mixed(_)) = found.map(|key| key.kind) {
+        if let Some(Kind::Tables(_) | Kind::Mixed(..)) = found.map(|key| key.kind) {
             let message = "is within a list: set the whole list as TOML, [{ ... }, { ... }]";
             return Err(Some(message.to_owned()));
         }

@@ -15,7 +15,7 @@ pub fn value(key: &Key, text: &str, origin: &Origin) -> Node {
     let listed = |convert: &dyn Fn(&str) -> Node| {
         toml_list().unwrap_or_else(|| {
             // Meant as TOML, but wrong: its words would be strange names. `[::]:4143` is a word.
-            if text.trim().trim_start_matches('[').starts_with(['"', '\'']) {
+            if text.trim().trim_start_matches('[').starts_with(['"', '\'', '{']) {
                 return text_entry(text);
             }
             let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
@@ -30,8 +30,8 @@ pub fn value(key: &Key, text: &str, origin: &Origin) -> Node {
         },
         Kind::Integer(_) => number(text).unwrap_or_else(|_| text_entry(text)),
         Kind::Integers(_) => listed(&|word| number(word).unwrap_or_else(|_| text_entry(word))),
-        Kind::Texts(_) => listed(&text_entry),
-        Kind::Tables(_) | Kind::Mixed(_) => toml_list().unwrap_or_else(|| text_entry(text)),
+        Kind::Mixed(..) | Kind::Texts(_) => listed(&text_entry),
+        Kind::Tables(_) => toml_list().unwrap_or_else(|| text_entry(text)),
         Kind::Text(_) | Kind::Section(_) | Kind::Refused(_) => text_entry(text),
     }
 }

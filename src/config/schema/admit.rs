@@ -66,7 +66,7 @@ impl<'r> Admission<'r> {
             (Kind::Tables(_), other) => {
                 refuse(format!("found {other}, expected tables like [[{path}]]"))
             }
-            (Kind::Mixed(keys), Value::Array(nodes)) => {
+            (Kind::Mixed(keys, _), Value::Array(nodes)) => {
                 for (index, node) in nodes.iter_mut().enumerate() {
                     if let Value::Table(table) = &mut node.value {
                         self.table(table, keys, &format!("{path}[{index}]"), false);

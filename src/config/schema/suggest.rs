@@ -45,7 +45,7 @@ fn collect(prefix: &str, keys: &'static [Key], found: &mut Vec<(String, &'static
             _ => format!("{prefix}.{}", key.name),
         };
         let inner = match key.kind {
-            Kind::Mixed(_) | Kind::Tables(_) => format!("{path}[]"),
+            Kind::Mixed(..) | Kind::Tables(_) => format!("{path}[]"),
             _ => path.clone(),
         };
         found.push((path, key));

@@ -31,8 +31,11 @@ use super::answer::{answer, wants_body};
 use super::body::receive;
 use super::slots::Slot;
 use super::{Admin, Scope};
+use crate::net::proxy_protocol::{self, is_required};
+use crate::runtime::fault;
 
-/// From accept to the first byte, TLS handshake included; again to the first request.
+/// From accept to the first byte, PROXY header and TLS handshake included; again to the first
+/// request.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte of an HTTP/1 request to the end of its headers; also how long HTTP/1
 /// connections stay idle.
@@ -78,13 +81,30 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let opened = tokio::select! {
             () = self.stop.cancelled() => return,
-            opened = timeout(OPEN_TIMEOUT, open(stream, tls)) => opened,
+            opened = timeout(OPEN_TIMEOUT, self.open(stream, tls)) => opened,
         };
         match opened {
             Ok(Some(Opened::Plain(stream))) => self.http(stream).await,
             Ok(Some(Opened::Tls(stream))) => self.http(stream).await,
             Ok(None) | Err(_) => {}
         }
+    }
+
+    /// Takes the PROXY header where the peer's network must send one. What it says is of no
+    /// consequence here: the TCP peer's address decides what a client may ask.
+    async fn open(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Option<Opened> {
+        let proxies = self.admin.state.admin_proxies.load_full();
+        if self.scope == Scope::Full && is_required(&proxies, self.peer) {
+            let received = proxy_protocol::receive(&stream).await;
+            let peer = self.peer;
+            received
+                .inspect_err(|error| {
+                    tracing::debug!(%peer, %error,
+                        "an admin connection from a network of admin.proxy_protocol was refused");
+                })
+                .ok()?;
+        }
+        accept(stream, tls).await
     }
 
     async fn http(self, io: impl AsyncRead + AsyncWrite + Unpin + 'static) {
@@ -132,7 +152,7 @@ enum Opened {
 
 /// Looks at the first byte and accepts TLS if it is TLS's. Nothing when the client went away, the
 /// handshake failed, or there are no credentials to answer with.
-async fn open(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Option<Opened> {
+async fn accept(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Option<Opened> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {
         return None;
@@ -193,6 +213,7 @@ impl Session {
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.slot.used();
+        fault::point("admin_connection");
         let is_wanted = wants_body(self.scope, self.peer, &request);
         let (head, body) = request.into_parts();
         let body = if is_wanted { receive(body).await } else { Ok(Bytes::new()) };

@@ -171,6 +171,7 @@ fn routes_show_endpoints_and_ejections_on_our_clock() {
         sni: vec!["web.example".into()],
         default: true,
         session: SessionMode::Passthrough,
+        proxy_protocol: false,
         endpoints,
     };
     admin.state.routes.store(Arc::new(RouteTable::new(vec![route], &RouteTable::default())));
@@ -178,7 +179,7 @@ fn routes_show_endpoints_and_ejections_on_our_clock() {
         json(&admin, "/routes"),
         serde_json::json!([{
             "target": "web.demo.svc.c:80", "sni": ["web.example"], "default": true,
-            "session": "passthrough",
+            "session": "passthrough", "proxy_protocol": false,
             "endpoints": [
                 { "address": "10.0.0.1:80", "weight": 3, "tls_identity": null,
                   "open_connections": 1, "ejected": true },
@@ -204,12 +205,15 @@ fn connections_show_what_is_known_of_each() {
     assert_eq!(
         json(&admin, "/connections"),
         serde_json::json!([{
-            "id": live.id, "peer": "10.0.0.1:5", "local": "10.0.0.1:4143", "worker": 1,
+            "id": live.id, "peer": "10.0.0.1:5", "via": null, "local": "10.0.0.1:4143", "worker": 1,
             "stage": "relay", "identity": NAME, "target": "web.demo.svc.c:80",
             "endpoint": "10.0.0.1:80", "seconds": 0,
             "bytes_from_client": 7, "bytes_to_client": 0,
         }])
     );
+    live.proxied(at(9), at(10));
+    let known = &json(&admin, "/connections")[0];
+    assert_eq!((&known["peer"], &known["via"]), (&"10.0.0.1:9".into(), &"10.0.0.1:5".into()));
 }
 
 #[test]

@@ -84,6 +84,7 @@ struct RouteView<'a> {
     sni: &'a [String],
     default: bool,
     session: &'static str,
+    proxy_protocol: bool,
     endpoints: Vec<EndpointView<'a>>,
 }
 
@@ -100,7 +101,10 @@ struct EndpointView<'a> {
 #[derive(Serialize)]
 struct ConnectionView {
     id: u64,
+    /// The client, which a PROXY header may have named.
     peer: String,
+    /// The load balancer that sent that header.
+    via: Option<String>,
     local: String,
     worker: usize,
     stage: &'static str,
@@ -170,7 +174,8 @@ pub(super) fn connections(admin: &Admin) -> String {
         .iter()
         .map(|live| ConnectionView {
             id: live.id,
-            peer: live.peer.to_string(),
+            peer: live.source().to_string(),
+            via: live.via().map(|via| via.to_string()),
             local: live.local.to_string(),
             worker: live.worker,
             stage: live.stage().label(),
@@ -220,6 +225,7 @@ fn route_view(route: &Route, now: u64) -> RouteView<'_> {
         sni: &route.sni,
         default: route.default,
         session,
+        proxy_protocol: route.proxy_protocol,
         endpoints: route.endpoints.iter().map(|e| endpoint(e)).collect(),
     }
 }

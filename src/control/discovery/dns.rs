@@ -16,13 +16,15 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Discovery;
 use crate::config::DnsSettings;
 use crate::model::backoff::Backoff;
 use crate::model::route::unusable;
+use crate::model::task::Task;
 use crate::observe::metrics::Metrics;
+use crate::runtime::fault;
+use crate::runtime::supervise::Supervisor;
 
 /// Waits between tries while a name does not resolve.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -85,27 +87,24 @@ pub struct Followers {
     settings: DnsSettings,
     discovery: Arc<Discovery>,
     metrics: Arc<Metrics>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    supervisor: Supervisor,
     resolver: Option<Resolver>,
     following: HashMap<Arc<str>, CancellationToken>,
 }
 
 impl Followers {
-    /// Follows nothing yet; tasks run on `tasks` until `stop`.
+    /// Follows nothing yet.
     pub fn new(
         settings: &DnsSettings,
         discovery: &Arc<Discovery>,
         metrics: &Arc<Metrics>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        supervisor: &Supervisor,
     ) -> Self {
         Self {
             settings: settings.clone(),
             discovery: Arc::clone(discovery),
             metrics: Arc::clone(metrics),
-            tasks: tasks.clone(),
-            stop: stop.clone(),
+            supervisor: supervisor.clone(),
             resolver: None,
             following: HashMap::new(),
         }
@@ -134,11 +133,19 @@ impl Followers {
         let Some(resolver) = &self.resolver else { return };
         for name in names {
             let Entry::Vacant(vacant) = self.following.entry(Arc::clone(name)) else { continue };
-            let stop = vacant.insert(self.stop.child_token()).clone();
+            let stop = vacant.insert(self.supervisor.token()).clone();
             let (discovery, metrics) = (Arc::clone(&self.discovery), Arc::clone(&self.metrics));
             let (name, resolver) = (Arc::clone(name), resolver.clone());
-            let follow = follow(name, resolver, self.settings.clone(), discovery, metrics);
-            self.tasks.spawn(stop.run_until_cancelled_owned(follow));
+            let settings = self.settings.clone();
+            let start = move || {
+                let (name, resolver, settings) = (name.clone(), resolver.clone(), settings.clone());
+                let (discovery, metrics) = (Arc::clone(&discovery), Arc::clone(&metrics));
+                async move {
+                    follow(name, resolver, settings, discovery, metrics).await;
+                    Ok(())
+                }
+            };
+            self.supervisor.spawn_until(stop, Task::Dns, start);
         }
     }
 }
@@ -151,8 +158,10 @@ async fn follow(
     discovery: Arc<Discovery>,
     metrics: Arc<Metrics>,
 ) {
-    let (mut failures, mut known) = (0, Known::default());
+    // A follower that starts again after a panic goes on from the last good answers.
+    let (mut failures, mut known) = (0, Known::new(discovery.answers(&name)));
     loop {
+        fault::point("dns");
         let wait = match lookup(&name, &resolver, &mut known).await {
             Ok((addresses, valid_until)) => {
                 metrics.dns(true);
@@ -184,10 +193,16 @@ enum LookupError {
 }
 
 /// The last good answers of one name.
-#[derive(Default)]
 struct Known {
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
+}
+
+impl Known {
+    fn new(answers: Vec<IpAddr>) -> Self {
+        let (v4, v6) = answers.into_iter().partition(IpAddr::is_ipv4);
+        Self { v4, v6 }
+    }
 }
 
 /// All usable addresses, and until when they are good. `known` is both the last good answers and

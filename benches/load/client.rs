@@ -1,0 +1,214 @@
+//! Connections to the gateway: TLS with pinned suite and group, transport header, or neither.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, anyhow};
+use linkerd_gateway::model::header::{self, Header};
+use linkerd_gateway::model::service::Port;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::options::{Group, Mode, Options, Suite};
+use super::pattern::BLOCK;
+
+/// A connection, whatever it is made of.
+pub type Stream = Box<dyn Duplex>;
+
+/// Both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+/// How connections are made.
+#[derive(Clone)]
+pub struct Client {
+    address: SocketAddr,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    header: Vec<u8>,
+    bulk: bool,
+}
+
+impl Client {
+    /// Reads the certificates and prepares the header.
+    ///
+    /// # Errors
+    /// Names the file or the option that cannot be used.
+    pub fn new(options: &Options) -> anyhow::Result<Self> {
+        let header = options.target.as_deref().map(encoded_header).transpose()?;
+        let tls = if options.plaintext {
+            None
+        } else {
+            let mut config = config(options)?;
+            if header.is_some() {
+                config.alpn_protocols = vec![header::ALPN.to_vec()];
+            }
+            let name = ServerName::try_from(options.identity.clone()).context("--identity")?;
+            Some((TlsConnector::from(Arc::new(config)), name))
+        };
+        let bulk = matches!(options.mode, Mode::Up | Mode::Down | Mode::Both);
+        Ok(Self { address: options.address, tls, header: header.unwrap_or_default(), bulk })
+    }
+
+    /// Connects, shakes hands, and writes the header with the first bytes in one record, as
+    /// Linkerd's clients do.
+    ///
+    /// # Errors
+    /// What the gateway or the system says.
+    pub async fn connect(&self, first: &[u8]) -> anyhow::Result<Stream> {
+        let tcp = TcpStream::connect(self.address).await.context("connecting")?;
+        tcp.set_nodelay(true)?;
+        let mut stream: Stream = match &self.tls {
+            None => Box::new(tcp),
+            Some((connector, name)) if self.bulk => {
+                // rustls takes 4 KiB per read; from a buffer that costs no system call.
+                let buffered = BufReader::with_capacity(BLOCK, tcp);
+                let mut tls = connector.connect(name.clone(), buffered).await?;
+                tls.get_mut().1.set_buffer_limit(Some(2 * BLOCK));
+                Box::new(tls)
+            }
+            Some((connector, name)) => {
+                let tls = connector.connect(name.clone(), tcp).await.context("TLS handshake")?;
+                if !self.header.is_empty() && tls.get_ref().1.alpn_protocol().is_none() {
+                    anyhow::bail!("the gateway takes no transport header: leave --target out");
+                }
+                Box::new(tls)
+            }
+        };
+        let first = [self.header.as_slice(), first].concat();
+        if !first.is_empty() {
+            stream.write_all(&first).await?;
+            stream.flush().await?;
+        }
+        Ok(stream)
+    }
+
+    /// A connection that has carried one byte there and back.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], and when the byte does not come back.
+    pub async fn open(&self) -> anyhow::Result<Stream> {
+        let mut stream = self.connect(b"?").await?;
+        let answer = stream.read_u8().await.context("reading the first byte's echo")?;
+        if answer == b'?' { Ok(stream) } else { Err(anyhow!("another byte came back")) }
+    }
+}
+
+/// Opens `count` connections, one after the other so that none waits in a queue, and lets each carry
+/// one byte.
+///
+/// # Errors
+/// As [`Client::open`].
+pub async fn hold(client: &Client, count: usize) -> anyhow::Result<Vec<Stream>> {
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        streams.push(client.open().await?);
+    }
+    Ok(streams)
+}
+
+fn encoded_header(target: &str) -> anyhow::Result<Vec<u8>> {
+    let malformed = || anyhow!("--target {target}: expected name:port");
+    let (name, port) = target.rsplit_once(':').ok_or_else(malformed)?;
+    let port = port.parse().ok().and_then(Port::new).ok_or_else(malformed)?;
+    let mut bytes = Vec::new();
+    header::encode(&Header { name: Some(name), port, session: None }, &mut bytes);
+    Ok(bytes)
+}
+
+fn config(options: &Options) -> anyhow::Result<ClientConfig> {
+    let file = |name: &str| options.certs.join(name);
+    let mut roots = RootCertStore::empty();
+    for anchor in certificates(&file("ca.crt"))? {
+        roots.add(anchor)?;
+    }
+    let provider = Arc::new(CryptoProvider {
+        cipher_suites: vec![match options.suite {
+            Suite::Aes128 => cipher_suite::TLS13_AES_128_GCM_SHA256,
+            Suite::Aes256 => cipher_suite::TLS13_AES_256_GCM_SHA384,
+            Suite::Chacha20 => cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        }],
+        kx_groups: vec![match options.group {
+            Group::X25519 => kx_group::X25519,
+            Group::Mlkem => kx_group::X25519MLKEM768,
+            Group::P256 => kx_group::SECP256R1,
+        }],
+        ..default_provider()
+    });
+    let webpki =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()?;
+    let key = file("client/tls.key");
+    let key = PrivateKeyDer::from_pem_file(&key)
+        .map_err(|error| anyhow!("{}: {error}", key.display()))?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Known { webpki, leaf: Mutex::default() }))
+        .with_client_auth_cert(certificates(&file("client/tls.crt"))?, key)?;
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    chain.map_err(|error| anyhow!("--certs: {}: {error}", path.display()))
+}
+
+/// Verifies a gateway's chain once and its signature always: the generator must not spend more on a
+/// handshake than the gateway does.
+#[derive(Debug)]
+struct Known {
+    webpki: Arc<WebPkiServerVerifier>,
+    leaf: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut known = self.leaf.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == Some(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verified =
+            self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
+        *known = Some(end_entity.clone().into_owned());
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}

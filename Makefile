@@ -30,6 +30,15 @@ test: ## Run every test
 	tests/setup.sh
 	$(CARGO) test -- --test-threads $(TEST_THREADS)
 
+# The suites whose bytes pass the record layer; a minute.
+DATA_PATH = certificates churn connect drain gateway interop relay routes wire
+
+.PHONY: test-rustls
+test-rustls: ## Run the data path's tests with rustls' record layer (record_layer = "rustls")
+	tests/setup.sh
+	LINKERD_GATEWAY_GATEWAY__RECORD_LAYER=rustls $(CARGO) test $(DATA_PATH:%=--test %) \
+		-- --test-threads $(TEST_THREADS)
+
 .PHONY: test-long
 test-long: ## Run the tests that take minutes
 	tests/setup.sh
@@ -73,4 +82,4 @@ deny: ## Check licences, sources, duplicates and advisories of dependencies
 	config/deny.sh
 
 .PHONY: check
-check: fmt lint doc deny fuzz-check test ## Every gate
+check: fmt lint doc deny fuzz-check test test-rustls ## Every gate

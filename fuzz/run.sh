@@ -19,7 +19,8 @@ export RUSTC_BOOTSTRAP=1
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(config header identity policy proxy_protocol wire)
+[ ${#targets[@]} -gt 0 ] ||
+    targets=(config header identity policy proxy_protocol record wire)
 for target in "${targets[@]}"; do
     cargo fuzz build "$target"
 done

@@ -14,6 +14,11 @@
 //! - *Key reuse*: a number is never used twice; our key changes before the suite's limit, and at
 //!   the end of the numbers nothing is sealed any more.
 //! - *Messages cut into pieces, or mixed with data, or around a key change*: `messages.rs`.
+//!
+//! Where rustls does otherwise (`fuzz/targets/record.rs` holds both to this): it does not
+//! authenticate a record's outer type and version, takes empty pieces of messages, looks into
+//! tickets, minds the level of alerts, counts what carries nothing by kind, and waits for all of a
+//! record or message before it looks at its header.
 
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;

@@ -13,6 +13,11 @@ use crate::support::tcp::{damaged_records, expect_reset_after, pattern, records}
 const ENDPOINT: &str = "web.test.serviceaccount.identity.linkerd.cluster.local";
 
 fn parties() -> (Gateway, client::Stream, server::Stream) {
+    parties_saying(b"")
+}
+
+/// `first` comes with the endpoint's handshake.
+fn parties_saying(first: &[u8]) -> (Gateway, client::Stream, server::Stream) {
     let ca = TestCa::new("ca");
     let server = Server::new(&ca.identity(ENDPOINT), HEADER);
     let port = server.address.port();
@@ -22,7 +27,7 @@ fn parties() -> (Gateway, client::Stream, server::Stream) {
     );
     let gateway = Builder::new(&ca).configure(&route).start();
     let client = Client::new(&ca).open(gateway.address, TARGET);
-    let endpoint = server.accept_header(8080);
+    let endpoint = server.accept_header(8080, first);
     (gateway, client, endpoint)
 }
 
@@ -40,6 +45,19 @@ fn clean_ends_pass_in_both_directions() {
     assert_eq!(read_all(&mut client), b"pong");
     let line = gateway.expect("closed");
     assert_eq!(line["server_identity"], ENDPOINT);
+}
+
+#[test]
+fn what_an_endpoint_says_with_its_handshake_reaches_the_client() {
+    let greeting = pattern(3000);
+    let (mut gateway, mut client, mut endpoint) = parties_saying(&greeting);
+    endpoint.write_all(b", and more").expect("sent");
+    endpoint.conn.refresh_traffic_keys().expect("established");
+    endpoint.conn.send_close_notify();
+    endpoint.flush().expect("sent");
+    assert!(read_all(&mut client) == [&greeting, &b", and more"[..]].concat());
+    half_close(&mut client);
+    gateway.expect("closed");
 }
 
 #[test]

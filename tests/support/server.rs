@@ -1,6 +1,6 @@
 //! A TLS endpoint as onward connections expect it, served by the test itself.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,7 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .expect("a certificate");
+        config.send_half_rtt_data = true;
         config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
         let (address, accepted) = backend::handed_over();
         Self { address, config: Arc::new(config), accepted: Mutex::new(accepted) }
@@ -44,9 +45,15 @@ impl Server {
 
     /// The next connection, when its handshake is complete.
     pub fn accept(&self) -> std::io::Result<Stream> {
+        self.accept_saying(b"")
+    }
+
+    /// The same; `first` goes out with the server's Finished, before the client's has come.
+    pub fn accept_saying(&self, first: &[u8]) -> std::io::Result<Stream> {
         let tcp =
             self.accepted.lock().expect("whole").recv_timeout(PATIENCE).expect("a connection");
-        let session = ServerConnection::new(Arc::clone(&self.config)).expect("a configuration");
+        let mut session = ServerConnection::new(Arc::clone(&self.config)).expect("a configuration");
+        session.writer().write_all(first)?;
         let mut stream = StreamOwned::new(session, tcp);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
@@ -55,8 +62,8 @@ impl Server {
     }
 
     /// The same, after the header for `port`.
-    pub fn accept_header(&self, port: u16) -> Stream {
-        let mut stream = self.accept().expect("a handshake");
+    pub fn accept_header(&self, port: u16, first: &[u8]) -> Stream {
+        let mut stream = self.accept_saying(first).expect("a handshake");
         let expected = super::client::header_for(&format!(":{port}"), None);
         let mut header = vec![0; expected.len()];
         stream.read_exact(&mut header).expect("a header");

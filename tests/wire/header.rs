@@ -59,7 +59,8 @@ fn a_record_cut_into_single_bytes_is_one_record() {
 #[test]
 fn header_and_payload_may_come_with_the_end_of_the_handshake() {
     let mut probe = Probe::new();
-    for payload in [&b""[..], b"p", &[b'x'; 40_000]] {
+    // A key update in between must be answered in step.
+    for (payload, updates) in [(&b""[..], 0), (b"p", 1), (&[b'x'; 40_000], 0), (b"xy", 3)] {
         let mut session = probe.client().session();
         let mut sock = tcp(probe.gateway.address).expect("connected");
         while session.is_handshaking() {
@@ -72,6 +73,9 @@ fn header_and_payload_may_come_with_the_end_of_the_handshake() {
         // Certificate, Finished, header, payload, close_notify: all in one write.
         session.set_buffer_limit(None);
         session.writer().write_all(&header_for(ECHO, None)).expect("buffered");
+        for _ in 0..updates {
+            session.refresh_traffic_keys().expect("established");
+        }
         session.writer().write_all(payload).expect("buffered");
         session.send_close_notify();
         let mut flight = Vec::new();

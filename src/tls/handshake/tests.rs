@@ -20,8 +20,11 @@ fn records(mut bytes: &[u8]) -> Vec<(u8, usize)> {
     found
 }
 
-/// What a server says to `stream`, ours and that of rustls: the records, and the error.
-fn answers(config: &ServerConfig, stream: &[u8]) -> [(Vec<(u8, usize)>, Option<rustls::Error>); 2] {
+/// The records that a server says, and its error.
+type Answer = (Vec<(u8, usize)>, Option<rustls::Error>);
+
+/// To `stream`, ours and that of rustls.
+fn answers(config: &ServerConfig, stream: &[u8]) -> [Answer; 2] {
     let mut ours = SERVER(config);
     ours.receive(stream);
     let error = ours.advance().err();

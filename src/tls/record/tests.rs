@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
 
+use aws_lc_rs::aead::Aad;
 use proptest::prelude::*;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -173,7 +174,7 @@ fn connected(suite: usize, role: Role) -> (Records, Connection) {
 }
 
 /// Both sides are ours: client and server.
-fn both(suite: usize) -> (Records, Records) {
+pub(in crate::tls) fn both(suite: usize) -> (Records, Records) {
     let configs = configs(suite);
     let (mut client, mut server) = (configs.ours(Role::Client), configs.ours(Role::Server));
     loop {
@@ -188,7 +189,7 @@ fn both(suite: usize) -> (Records, Records) {
     }
 }
 
-fn open(records: &mut Records, bytes: &[u8]) -> (Opened, Vec<u8>) {
+pub(in crate::tls) fn open(records: &mut Records, bytes: &[u8]) -> (Opened, Vec<u8>) {
     let mut plaintext = vec![0xee; bytes.len()];
     let opened = records.open(bytes, &mut plaintext);
     plaintext.truncate(opened.written);
@@ -196,13 +197,13 @@ fn open(records: &mut Records, bytes: &[u8]) -> (Opened, Vec<u8>) {
 }
 
 /// Opens what must be whole and good.
-fn opened(records: &mut Records, bytes: &[u8]) -> Vec<u8> {
+pub(in crate::tls) fn opened(records: &mut Records, bytes: &[u8]) -> Vec<u8> {
     let (opened, plaintext) = open(records, bytes);
     assert_eq!((opened.next, opened.consumed), (Next::More, bytes.len()));
     plaintext
 }
 
-fn sealed(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
+pub(in crate::tls) fn sealed(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
     let mut out = vec![0; sealed_length(plaintext.len())];
     let sealed = records.seal(plaintext, &mut out).expect("a key");
     assert_eq!(sealed.taken, plaintext.len());
@@ -210,7 +211,7 @@ fn sealed(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
     out
 }
 
-fn sealed_alert(records: &mut Records, description: u8) -> Vec<u8> {
+pub(in crate::tls) fn sealed_alert(records: &mut Records, description: u8) -> Vec<u8> {
     let mut out = vec![0; MAX_CONTROL];
     let length = records.seal_alert(description, &mut out).expect("a key");
     out.truncate(length);
@@ -218,6 +219,21 @@ fn sealed_alert(records: &mut Records, description: u8) -> Vec<u8> {
 }
 
 /// Bytes that differ from place to place.
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
+pub(in crate::tls) fn pattern(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
+/// A record with this inside, type and padding included.
+fn forge(key: &mut Key, inner: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(inner.len() + TAG).expect("short").to_be_bytes();
+    let header = [APPLICATION_DATA, 3, 3, length[0], length[1]];
+    let mut sealed = inner.to_vec();
+    let nonce = key.nonce().expect("a number");
+    key.key.seal_in_place_append_tag(nonce, Aad::from(header), &mut sealed).expect("sealed");
+    [header.as_slice(), &sealed].concat()
+}
+
+/// A record of `records`' with this inside.
+pub(in crate::tls) fn forged(records: &mut Records, inner: &[u8]) -> Vec<u8> {
+    forge(&mut records.outgoing, inner)
 }

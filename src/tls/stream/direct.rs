@@ -242,3 +242,6 @@ impl std::fmt::Debug for Direct {
         f.debug_struct("Direct").field("tcp", &self.tcp).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,10 +39,13 @@ mod process;
 mod report;
 #[path = "load/request.rs"]
 mod request;
+#[path = "load/tls.rs"]
+mod tls;
 #[path = "load/windows.rs"]
 mod windows;
 
 use options::{Mode, Options};
+pub use report::median;
 
 /// Runs the mode that the arguments name, and prints its report.
 pub fn main() -> ExitCode {

@@ -44,14 +44,14 @@ pub async fn run(
     }
     // Counted where they arrive, so that what waits in buffers is not.
     let arrived = || (backend.received() + moved.received.get()) / MIB;
-    let windows = measure(options, &work, tasks, arrived, || backend.stop_sources()).await?;
+    let measured = measure(options, &work, tasks, arrived, || backend.stop_sources()).await?;
     backend.ended().await?;
     let ours = (moved.sent.get(), moved.received.get());
     let theirs = (backend.received(), backend.sent());
     if ours != theirs {
         anyhow::bail!("bytes were lost: (sent, received) {ours:?}, the backend {theirs:?}");
     }
-    Ok(report::windows(options, Unit::Mebibyte, &windows, work.unclean.get()))
+    Ok(report::windows(options, Unit::Mebibyte, &measured, &work))
 }
 
 async fn send(

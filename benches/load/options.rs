@@ -45,6 +45,10 @@ pub struct Options {
     /// The only key exchange group that is offered.
     #[arg(long, value_enum, default_value = "x25519")]
     pub group: Group,
+    /// So many client certificates of one identity, used in turn: with more than a gateway remembers
+    /// it verifies every chain anew. They are signed by issuer.crt in --certs.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub leaves: usize,
     /// Connections open at once [default: handshake 8, bulk 2, idle 1000, others 64].
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
@@ -173,6 +177,7 @@ impl Options {
             "tls": !self.plaintext,
             "suite": format!("{:?}", self.suite),
             "group": format!("{:?}", self.group),
+            "leaves": self.leaves,
         })
     }
 }

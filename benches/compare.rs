@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench compare -- --quick
+//! cargo bench --bench compare -- --smoke
 //! cargo bench --bench compare -- --peer 'other=other-proxy --listen {listen} --to {backend}'
 //! ```
 //!
@@ -30,6 +31,8 @@ mod namespace;
 mod peers;
 #[path = "compare/results.rs"]
 mod results;
+#[path = "compare/smoke.rs"]
+mod smoke;
 #[path = "compare/table.rs"]
 mod table;
 
@@ -48,6 +51,13 @@ pub struct Options {
     /// One short round instead of three: about a minute, good for a look.
     #[arg(long)]
     quick: bool,
+    /// Instead of comparing: count our system calls and instructions per unit, and fail when they
+    /// exceed benches/budget.json.
+    #[arg(long)]
+    smoke: bool,
+    /// With --smoke: write what is counted as the new budget.
+    #[arg(long, requires = "smoke")]
+    record: bool,
     /// Rounds; the table has their medians [default: 3].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -77,6 +87,7 @@ fn main() -> ExitCode {
     }
     let options = Options::parse();
     let result = match namespace::inside() {
+        Ok(true) if options.smoke => smoke::run(&options),
         Ok(true) => compare(&options),
         Ok(false) => return ExitCode::SUCCESS,
         Err(error) => Err(error),
@@ -131,7 +142,7 @@ fn one_round(
                 continue;
             }
             let pid = processes.pid(lane).context("a lane's process was started")?;
-            let report = measure.run(options, site, lane, pid);
+            let report = measure.run(options, site, lane, pid, round);
             if let Err(error) = &report {
                 eprintln!("{} of {}: {error:#}", measure.name, lane.name);
             }

@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
     let client = client::Client::new(options)?;
-    let backend = backend::Backend::start(options.backend, options.mode.service())?;
+    let backend = backend::Backend::start(options.backend, options.mode.service(), options.block)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {

@@ -7,8 +7,9 @@ use std::path::Path;
 
 /// The service that the generator asks ours for.
 pub const TARGET: &str = "web.test.svc.cluster.local:80";
-/// Open connections that each must be able to hold, with as many to the backend.
-const CONNECTIONS: usize = 9500;
+/// Open connections that each must be able to hold, with as many to the backend: what fits into
+/// 20,000 descriptors.
+const CONNECTIONS: usize = 9300;
 
 /// Ours.
 pub fn gateway(listen: SocketAddr, backend: SocketAddr, certs: &Path) -> String {
@@ -74,6 +75,7 @@ pub fn haproxy(
         "global
   nbthread 1
   maxconn {CONNECTIONS}
+  maxpipes 400
   tune.ssl.cachesize 0
   ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
 defaults
@@ -120,6 +122,7 @@ stream {{
     ssl_session_tickets off;
     proxy_pass {backend};
     proxy_timeout 1h;
+    proxy_half_close on;
   }}
 }}
 "

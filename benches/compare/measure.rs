@@ -16,8 +16,8 @@ pub const AS_GENERATOR: &str = "BENCH_LOAD_GENERATOR";
 pub struct Measure {
     pub name: &'static str,
     arguments: &'static [&'static str],
-    /// The window's length in seconds, full and quick. `idle` has none.
-    window: (f32, f32),
+    /// Part of the quick form, too.
+    quick: bool,
     pub values: &'static [Column],
     who: Who,
 }
@@ -37,6 +37,8 @@ pub struct Column {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     All,
+    /// Processes, each once.
+    Processes,
     /// What means nothing without TLS.
     Tls,
     /// What needs a hybrid key exchange, or makes a difference only to us.
@@ -48,7 +50,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "idle",
         arguments: &["idle", "--repetitions", "1"],
-        window: (0.0, 0.0),
+        quick: true,
         values: &[
             column(
                 "idle connection after one byte",
@@ -64,12 +66,12 @@ pub const MEASURES: &[Measure] = &[
             ),
             column("left after close", "KiB", "/memory_kib_per_connection/after_close", None),
         ],
-        who: Who::All,
+        who: Who::Processes,
     },
     Measure {
         name: "handshake",
         arguments: &["handshake"],
-        window: (2.0, 0.8),
+        quick: true,
         values: &[column(
             "handshake + connect + echo + close",
             "µs",
@@ -81,49 +83,49 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "first-handshake",
         arguments: &["handshake", "--leaves", "1500"],
-        window: (2.0, 0.8),
+        quick: false,
         values: &[column("the same, chain never seen", "µs", "/us_per_connection", Some(215.0))],
         who: Who::Tls,
     },
     Measure {
         name: "mlkem-handshake",
         arguments: &["handshake", "--group", "mlkem"],
-        window: (2.0, 0.8),
+        quick: false,
         values: &[column("the same with X25519MLKEM768", "µs", "/us_per_connection", None)],
         who: Who::Ours,
     },
     Measure {
         name: "up",
         arguments: &["up"],
-        window: (2.0, 0.8),
+        quick: true,
         values: &[column("upload", "s/GiB", "/s_per_gib", Some(0.22))],
         who: Who::All,
     },
     Measure {
         name: "down",
         arguments: &["down"],
-        window: (2.0, 0.8),
+        quick: true,
         values: &[column("download", "s/GiB", "/s_per_gib", Some(0.22))],
         who: Who::All,
     },
     Measure {
         name: "both",
         arguments: &["both"],
-        window: (2.0, 0.8),
+        quick: false,
         values: &[column("both ways at once", "s/GiB", "/s_per_gib", Some(0.22))],
         who: Who::All,
     },
     Measure {
         name: "request",
         arguments: &["request"],
-        window: (2.0, 0.8),
+        quick: true,
         values: &[column("1 KiB request, 64 connections", "µs", "/us_per_request", Some(11.1))],
         who: Who::All,
     },
     Measure {
         name: "rate",
         arguments: &["rate"],
-        window: (2.0, 0.8),
+        quick: true,
         values: &[
             column("1 KiB request at 4,000/s", "µs", "/us_per_request", Some(34.9)),
             column("its latency, p50", "µs", "/latency_us/p50", None),
@@ -134,7 +136,7 @@ pub const MEASURES: &[Measure] = &[
     Measure {
         name: "churn",
         arguments: &["churn"],
-        window: (2.0, 0.8),
+        quick: false,
         values: &[column(
             "churn: connect, 1 to 8 requests, close",
             "µs",
@@ -158,19 +160,21 @@ impl Measure {
     /// True unless others were asked for.
     pub fn is_chosen(&self, options: &Options) -> bool {
         let asked = &options.measures;
-        asked.is_empty() || asked.iter().any(|name| name == self.name)
+        let by_name = asked.iter().any(|name| name == self.name);
+        by_name || asked.is_empty() && (self.quick || !options.quick)
     }
 
     /// Whether it says something about this lane.
     pub fn is_for(&self, lane: &Lane) -> bool {
         match self.who {
             Who::All => true,
+            Who::Processes => !lane.shares,
             Who::Tls => lane.speech != Speech::Clear,
             Who::Ours => lane.speech == Speech::Header,
         }
     }
 
-    /// Runs the generator against a lane once.
+    /// Runs the generator against a lane once, in the given round.
     ///
     /// # Errors
     /// What the generator says.
@@ -180,31 +184,50 @@ impl Measure {
         site: &Site,
         lane: &Lane,
         pid: u32,
+        round: usize,
     ) -> anyhow::Result<Value> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.env(AS_GENERATOR, "1").args(self.arguments).arg("--json");
-        command.arg("--address").arg(lane.address.to_string());
-        command.arg("--backend").arg(site.backend.to_string());
-        command.arg("--certs").arg(&site.certs).arg("--pid").arg(pid.to_string());
-        match lane.speech {
-            Speech::Header => drop(command.args(["--target", TARGET])),
-            Speech::Tls => {}
-            Speech::Clear => drop(command.arg("--plaintext")),
-        }
-        let (full, quick) = self.window;
+        let mut command = generator(site, lane, pid)?;
+        command.args(self.arguments);
         if self.name == "idle" {
-            let (connections, settle) =
-                if options.quick { ("300", "500ms") } else { ("1000", "1500ms") };
-            command.args(["--connections", connections, "--settle", settle]);
+            let connections = if options.quick { "300" } else { "1000" };
+            command.args(["--connections", connections, "--settle", "1s"]);
+            // Once is enough for what takes so long.
+            let give_back = if options.quick || round > 0 { "0s" } else { "12s" };
+            command.args(["--give-back", give_back]);
         } else {
-            let window = if options.quick { quick } else { full };
-            let milliseconds = format!("{}ms", window * 1000.0);
-            command.args(["--repetitions", "1", "--warmup", "500ms", "--duration", &milliseconds]);
+            let window = if options.quick { "600ms" } else { "2s" };
+            command.args(["--repetitions", "1", "--warmup", "500ms", "--duration", window]);
         }
-        let output = command.output()?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        report(&mut command)
     }
+}
+
+/// A generator for a lane, to be told what to do.
+///
+/// # Errors
+/// Never in practice: this program has a path.
+pub fn generator(site: &Site, lane: &Lane, pid: u32) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(AS_GENERATOR, "1").arg("--json");
+    command.arg("--address").arg(lane.address.to_string());
+    command.arg("--backend").arg(site.backend.to_string());
+    command.arg("--certs").arg(&site.certs).arg("--pid").arg(pid.to_string());
+    command.args(match lane.speech {
+        Speech::Header => ["--target", TARGET].as_slice(),
+        Speech::Tls => &[],
+        Speech::Clear => &["--plaintext"],
+    });
+    Ok(command)
+}
+
+/// Runs a generator.
+///
+/// # Errors
+/// What it says.
+pub fn report(generator: &mut Command) -> anyhow::Result<Value> {
+    let output = generator.output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }

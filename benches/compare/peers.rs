@@ -14,7 +14,7 @@ use super::Options;
 use super::configuration::{self, Haproxy};
 
 /// How long one may take to listen, and to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What all forward to.
 const BACKEND: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
@@ -37,6 +37,8 @@ pub enum Speech {
 pub struct Lane {
     pub name: String,
     pub speech: Speech,
+    /// Another lane has the same process, and its memory.
+    pub shares: bool,
     /// The command, as words.
     command: Vec<String>,
     pub address: SocketAddr,
@@ -44,7 +46,7 @@ pub struct Lane {
 
 /// Files and addresses that all share.
 pub struct Site {
-    directory: PathBuf,
+    pub directory: PathBuf,
     pub certs: PathBuf,
     gateway: PathBuf,
     pub backend: SocketAddr,
@@ -79,8 +81,13 @@ impl Site {
     pub fn lanes(&self, options: &Options) -> anyhow::Result<Vec<Lane>> {
         let ours = self.ours()?;
         let mut lanes = vec![
-            Lane { name: "linkerd-gateway".to_owned(), speech: Speech::Header, ..ours.clone() },
-            Lane { name: "the same without header".to_owned(), speech: Speech::Tls, ..ours },
+            ours.clone(),
+            Lane {
+                name: "the same without header".to_owned(),
+                speech: Speech::Tls,
+                shares: true,
+                ..ours
+            },
         ];
         let mut add = |peer: Option<Lane>, name: &str| match peer {
             Some(peer) if options.only.as_ref().is_none_or(|only| peer.name.contains(only)) => {
@@ -133,12 +140,17 @@ impl Site {
         Ok(processes)
     }
 
-    fn ours(&self) -> anyhow::Result<Lane> {
+    /// Our gateway with a transport header.
+    ///
+    /// # Errors
+    /// When its configuration cannot be written.
+    pub fn ours(&self) -> anyhow::Result<Lane> {
         let address = local(4143);
         let text = configuration::gateway(address, self.backend, &self.certs);
         let file = self.write("gateway.toml", &text)?;
         let command = words(&[&self.gateway, "run".as_ref(), "--config".as_ref(), &file]);
-        Ok(Lane { name: String::new(), speech: Speech::Header, command, address })
+        let name = "linkerd-gateway".to_owned();
+        Ok(Lane { name, speech: Speech::Header, shares: false, command, address })
     }
 
     fn haproxy(&self, kind: Haproxy, name: &str, port: u16) -> anyhow::Result<Option<Lane>> {
@@ -153,7 +165,7 @@ impl Site {
         let file = self.write(&format!("haproxy-{port}.cfg"), &text)?;
         let speech = if kind == Haproxy::Tls { Speech::Tls } else { Speech::Clear };
         let command = words(&[&program, "-db".as_ref(), "-f".as_ref(), &file]);
-        Ok(Some(Lane { name: name.to_owned(), speech, command, address }))
+        Ok(Some(Lane { name: name.to_owned(), speech, shares: false, command, address }))
     }
 
     fn nginx(&self) -> anyhow::Result<Option<Lane>> {
@@ -162,7 +174,13 @@ impl Site {
         let text = configuration::nginx(address, self.backend, &self.certs, &self.directory);
         let file = self.write("nginx.conf", &text)?;
         let command = words(&[&program, "-p".as_ref(), &self.directory, "-c".as_ref(), &file]);
-        Ok(Some(Lane { name: "nginx stream".to_owned(), speech: Speech::Tls, command, address }))
+        Ok(Some(Lane {
+            name: "nginx stream".to_owned(),
+            speech: Speech::Tls,
+            shares: false,
+            command,
+            address,
+        }))
     }
 
     fn envoy(&self) -> anyhow::Result<Option<Lane>> {
@@ -176,7 +194,13 @@ impl Site {
         let mut command = words(&[&program, "-c".as_ref(), &file]);
         let options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
         command.extend(options.map(str::to_owned));
-        Ok(Some(Lane { name: "Envoy".to_owned(), speech: Speech::Tls, command, address }))
+        Ok(Some(Lane {
+            name: "Envoy".to_owned(),
+            speech: Speech::Tls,
+            shares: false,
+            command,
+            address,
+        }))
     }
 
     fn other(&self, peer: &str, port: u16) -> anyhow::Result<Lane> {
@@ -187,7 +211,7 @@ impl Site {
             .replace("{backend}", &self.backend.to_string())
             .replace("{certs}", &self.certs.display().to_string());
         let command = vec!["sh".to_owned(), "-c".to_owned(), format!("exec {command}")];
-        Ok(Lane { name: name.to_owned(), speech: Speech::Tls, command, address })
+        Ok(Lane { name: name.to_owned(), speech: Speech::Tls, shares: false, command, address })
     }
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
@@ -198,6 +222,12 @@ impl Site {
 }
 
 impl Lane {
+    /// The same, started by another program that is given the command.
+    pub fn under(mut self, prefix: &[&str]) -> Self {
+        self.command.splice(0..0, prefix.iter().map(ToString::to_string));
+        self
+    }
+
     /// What it says about its version.
     pub fn version(&self) -> Option<String> {
         let flag = if self.name.contains("HAProxy") || self.name.contains("nginx") {

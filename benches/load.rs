@@ -13,7 +13,9 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[path = "load/backend.rs"]
 mod backend;
@@ -62,6 +64,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    setrlimit(Resource::Nofile, descriptors).context("raising the limit on open files")?;
     let client = client::Client::new(options)?;
     let backend = backend::Backend::start(options.backend, options.mode.service(), options.block)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

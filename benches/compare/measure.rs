@@ -41,7 +41,7 @@ enum Who {
     Processes,
     /// What means nothing without TLS.
     Tls,
-    /// What needs a hybrid key exchange, or makes a difference only to us.
+    /// What peers may lack, and what is compared with ourselves: growth with open connections.
     Ours,
 }
 
@@ -132,6 +132,20 @@ pub const MEASURES: &[Measure] = &[
             column("its latency, p99", "µs", "/latency_us/p99", None),
         ],
         who: Who::All,
+    },
+    Measure {
+        name: "crowd-request",
+        arguments: &["request", "--background", "8900"],
+        quick: false,
+        values: &[column("1 KiB request beside 8,900 idle", "µs", "/us_per_request", None)],
+        who: Who::Ours,
+    },
+    Measure {
+        name: "crowd-handshake",
+        arguments: &["handshake", "--background", "8900"],
+        quick: false,
+        values: &[column("handshake beside 8,900 idle", "µs", "/us_per_connection", None)],
+        who: Who::Ours,
     },
     Measure {
         name: "churn",

@@ -57,6 +57,23 @@ image: ## Build the container image IMAGE (linkerd-gateway)
 image-test: ## Build the image without a container engine, and run it (as root, minutes)
 	tests/image/build.sh
 
+.PHONY: bench
+bench: ## Compare cost, latency and memory with peers (12 minutes; ARGS=--quick: one)
+	$(CARGO) bench --bench compare -- $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: ## Install HAProxy, nginx and Envoy for `make bench`
+	benches/setup.sh peers
+
+.PHONY: bench-smoke
+bench-smoke: ## Fail when our system calls or instructions per unit exceed the budget
+	benches/setup.sh
+	$(CARGO) bench --bench compare -- --smoke $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## What single steps cost, by criterion
+	$(CARGO) bench --bench micro -- $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each (60)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh

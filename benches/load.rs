@@ -13,7 +13,9 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[path = "load/backend.rs"]
 mod backend;
@@ -39,10 +41,13 @@ mod process;
 mod report;
 #[path = "load/request.rs"]
 mod request;
+#[path = "load/tls.rs"]
+mod tls;
 #[path = "load/windows.rs"]
 mod windows;
 
 use options::{Mode, Options};
+pub use report::median;
 
 /// Runs the mode that the arguments name, and prints its report.
 pub fn main() -> ExitCode {
@@ -59,8 +64,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    setrlimit(Resource::Nofile, descriptors).context("raising the limit on open files")?;
     let client = client::Client::new(options)?;
-    let backend = backend::Backend::start(options.backend, options.mode.service())?;
+    let backend = backend::Backend::start(options.backend, options.mode.service(), options.block)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {

@@ -40,6 +40,8 @@ pub struct Backend(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Bytes of a write.
+    block: usize,
     received: AtomicU64,
     sent: AtomicU64,
     open: AtomicU64,
@@ -48,11 +50,12 @@ struct Shared {
 }
 
 impl Backend {
-    /// Listens and serves on a thread that lives as long as the process.
+    /// Listens and serves on a thread that lives as long as the process. Sources write `block`
+    /// bytes at once.
     ///
     /// # Errors
     /// When the address is taken.
-    pub fn start(address: SocketAddr, service: Service) -> anyhow::Result<Self> {
+    pub fn start(address: SocketAddr, service: Service, block: usize) -> anyhow::Result<Self> {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
             socket2::Type::STREAM,
@@ -62,7 +65,7 @@ impl Backend {
         socket.set_nonblocking(true)?;
         let bound = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
         bound.with_context(|| format!("--backend {address}: cannot listen there"))?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { block, ..Shared::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new().name("backend".to_owned()).spawn(move || {
@@ -173,7 +176,7 @@ async fn sink(mut read: ReadHalf<'_>, shared: &Shared) -> anyhow::Result<()> {
 async fn source(mut write: WriteHalf<'_>, shared: &Shared) -> anyhow::Result<()> {
     let mut offset = 0;
     while !shared.stopping.load(Ordering::Relaxed) {
-        let count = write.write(pattern::at(offset, BLOCK)).await.context("writing")?;
+        let count = write.write(pattern::at(offset, shared.block)).await.context("writing")?;
         offset += count as u64;
         shared.sent.fetch_add(count as u64, Ordering::Relaxed);
     }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -38,39 +39,38 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for _ in 0..options.connections() {
         let (read, write) = tokio::io::split(client.connect(b"").await?);
-        let up = options.mode != Mode::Down;
-        tasks.spawn_local(send(write, up, Rc::clone(&moved), Rc::clone(&work)));
+        let block = (options.mode != Mode::Down).then_some(options.block);
+        tasks.spawn_local(send(write, block, Rc::clone(&moved), Rc::clone(&work)));
         tasks.spawn_local(receive(read, Rc::clone(&moved), Rc::clone(&work)));
     }
     // Counted where they arrive, so that what waits in buffers is not.
     let arrived = || (backend.received() + moved.received.get()) / MIB;
-    let windows = measure(options, &work, tasks, arrived, || backend.stop_sources()).await?;
+    let measured = measure(options, &work, tasks, arrived, || backend.stop_sources()).await?;
     backend.ended().await?;
     let ours = (moved.sent.get(), moved.received.get());
     let theirs = (backend.received(), backend.sent());
     if ours != theirs {
         anyhow::bail!("bytes were lost: (sent, received) {ours:?}, the backend {theirs:?}");
     }
-    Ok(report::windows(options, Unit::Mebibyte, &windows, work.unclean.get()))
+    Ok(report::windows(options, Unit::Mebibyte, &measured, &work))
 }
 
 async fn send(
     mut write: WriteHalf<Stream>,
-    up: bool,
+    block: Option<usize>,
     moved: Rc<Moved>,
     work: Rc<Work>,
 ) -> anyhow::Result<()> {
     let mut offset = 0;
-    while up && !work.stopping.get() {
-        let count = write.write(pattern::at(offset, BLOCK)).await.context("writing")?;
+    while !work.stopping.get() {
+        let Some(block) = block else {
+            // An end of our direction would make it a half-closed connection, which is no download.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let count = write.write(pattern::at(offset, block)).await.context("writing")?;
         offset += count as u64;
         moved.sent.set(moved.sent.get() + count as u64);
-    }
-    if !up {
-        // An end of our direction would be a half-closed connection, which is another mode.
-        while !work.stopping.get() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
     }
     Ok(write.shutdown().await?)
 }

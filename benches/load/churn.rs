@@ -30,9 +30,9 @@ pub async fn run(options: &Options, client: Client) -> anyhow::Result<Value> {
         let random = fastrand::Rng::with_seed(seed as u64);
         tasks.spawn_local(come_and_go(client.clone(), options.size, random, Rc::clone(&work)));
     }
-    let windows = measure(options, &work, tasks, || work.units.get(), || ()).await?;
-    let mut report = report::windows(options, Unit::Connection, &windows, work.unclean.get());
-    let grown = windows.first().zip(windows.last()).and_then(|(first, last)| {
+    let measured = measure(options, &work, tasks, || work.units.get(), || ()).await?;
+    let mut report = report::windows(options, Unit::Connection, &measured, &work);
+    let grown = measured.windows.first().zip(measured.windows.last()).and_then(|(first, last)| {
         let (before, after) = (first.gateway?.0, last.gateway?.1);
         let left = options.pid.map(process::usage)?.ok()?;
         Some(json!({

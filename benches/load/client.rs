@@ -1,25 +1,19 @@
 //! Connections to the gateway: TLS with pinned suite and group, transport header, or neither.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use linkerd_gateway::model::header::{self, Header};
 use linkerd_gateway::model::service::Port;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::options::{Group, Mode, Options, Suite};
+use super::options::{Mode, Options};
 use super::pattern::BLOCK;
+use super::tls;
 
 /// A connection, whatever it is made of.
 pub type Stream = Box<dyn Duplex>;
@@ -47,7 +41,7 @@ impl Client {
         let tls = if options.plaintext {
             None
         } else {
-            let mut config = config(options)?;
+            let mut config = tls::config(options)?;
             if header.is_some() {
                 config.alpn_protocols = vec![header::ALPN.to_vec()];
             }
@@ -122,93 +116,4 @@ fn encoded_header(target: &str) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     header::encode(&Header { name: Some(name), port, session: None }, &mut bytes);
     Ok(bytes)
-}
-
-fn config(options: &Options) -> anyhow::Result<ClientConfig> {
-    let file = |name: &str| options.certs.join(name);
-    let mut roots = RootCertStore::empty();
-    for anchor in certificates(&file("ca.crt"))? {
-        roots.add(anchor)?;
-    }
-    let provider = Arc::new(CryptoProvider {
-        cipher_suites: vec![match options.suite {
-            Suite::Aes128 => cipher_suite::TLS13_AES_128_GCM_SHA256,
-            Suite::Aes256 => cipher_suite::TLS13_AES_256_GCM_SHA384,
-            Suite::Chacha20 => cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        }],
-        kx_groups: vec![match options.group {
-            Group::X25519 => kx_group::X25519,
-            Group::Mlkem => kx_group::X25519MLKEM768,
-            Group::P256 => kx_group::SECP256R1,
-        }],
-        ..default_provider()
-    });
-    let webpki =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()?;
-    let key = file("client/tls.key");
-    let key = PrivateKeyDer::from_pem_file(&key)
-        .map_err(|error| anyhow!("{}: {error}", key.display()))?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Known { webpki, leaf: Mutex::default() }))
-        .with_client_auth_cert(certificates(&file("client/tls.crt"))?, key)?;
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(config)
-}
-
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    chain.map_err(|error| anyhow!("--certs: {}: {error}", path.display()))
-}
-
-/// Verifies a gateway's chain once and its signature always: the generator must not spend more on a
-/// handshake than the gateway does.
-#[derive(Debug)]
-struct Known {
-    webpki: Arc<WebPkiServerVerifier>,
-    leaf: Mutex<Option<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Known {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let mut known = self.leaf.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() == Some(end_entity) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let verified =
-            self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
-        *known = Some(end_entity.clone().into_owned());
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
 }

@@ -21,8 +21,8 @@ pub async fn run(options: &Options, client: Client) -> anyhow::Result<serde_json
     for _ in 0..options.connections() {
         tasks.spawn_local(reconnect(client.clone(), Rc::clone(&work)));
     }
-    let windows = measure(options, &work, tasks, || work.units.get(), || ()).await?;
-    Ok(report::windows(options, Unit::Connection, &windows, work.unclean.get()))
+    let measured = measure(options, &work, tasks, || work.units.get(), || ()).await?;
+    Ok(report::windows(options, Unit::Connection, &measured, &work))
 }
 
 async fn reconnect(client: Client, work: Rc<Work>) -> anyhow::Result<()> {

@@ -45,6 +45,10 @@ pub struct Options {
     /// The only key exchange group that is offered.
     #[arg(long, value_enum, default_value = "x25519")]
     pub group: Group,
+    /// So many client certificates of one identity, used in turn: with more than a gateway remembers
+    /// it verifies every chain anew. They are signed by issuer.crt in --certs.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub leaves: usize,
     /// Connections open at once [default: handshake 8, bulk 2, idle 1000, others 64].
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
@@ -54,6 +58,9 @@ pub struct Options {
     /// Bytes of a request and of its answer.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub size: usize,
+    /// Bytes of a bulk write, of the client and of the backend, at most 256 KiB.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024)]
+    pub block: usize,
     /// Requests per second, for `rate`.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     pub rate: u32,
@@ -72,6 +79,9 @@ pub struct Options {
     /// How long `idle` lets memory settle before it looks.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     pub settle: Duration,
+    /// How long `idle` waits for memory to be given back after the close; 0s leaves that out.
+    #[arg(long, value_name = "TIME", default_value = "12s", value_parser = humantime::parse_duration)]
+    pub give_back: Duration,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -168,11 +178,13 @@ impl Options {
             "connections": self.connections(),
             "background": self.background,
             "size": self.size,
+            "block": self.block,
             "rate": (self.mode == Mode::Rate).then_some(self.rate),
             "header": self.target.is_some(),
             "tls": !self.plaintext,
             "suite": format!("{:?}", self.suite),
             "group": format!("{:?}", self.group),
+            "leaves": self.leaves,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::options::Options;
-use super::windows::Window;
+use super::windows::{Measured, Window, Work};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,8 @@ impl Unit {
 }
 
 /// A mode's report: medians over the windows, and each window.
-pub fn windows(options: &Options, unit: Unit, windows: &[Window], unclean: u64) -> Value {
+pub fn windows(options: &Options, unit: Unit, measured: &Measured, work: &Work) -> Value {
+    let windows = &measured.windows;
     let (name, scale) = unit.cost();
     let cost = |window: &Window| {
         let (before, after) = window.gateway?;
@@ -69,7 +70,8 @@ pub fn windows(options: &Options, unit: Unit, windows: &[Window], unclean: u64) 
         "generator": over(&|window| Some(own(window))),
         "units_per_second": over(&|window| Some(rate(window))),
         "latency_us": quantiles(&|quantile| over(&|window| latency(window, quantile))),
-        "unclean_ends": unclean,
+        "total_units": measured.total,
+        "unclean_ends": work.unclean.get(),
         "windows": each,
     })
 }

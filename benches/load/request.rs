@@ -38,8 +38,8 @@ pub async fn closed_loop(options: &Options, client: Client) -> anyhow::Result<se
             close(exchange.stream, &work).await
         });
     }
-    let windows = measure(options, &work, tasks, || work.units.get(), || ()).await?;
-    Ok(report::windows(options, Unit::Request, &windows, work.unclean.get()))
+    let measured = measure(options, &work, tasks, || work.units.get(), || ()).await?;
+    Ok(report::windows(options, Unit::Request, &measured, &work))
 }
 
 /// Requests leave by the clock, whatever becomes of the earlier ones: latency counts from the
@@ -67,8 +67,8 @@ pub async fn fixed_rate(options: &Options, client: Client) -> anyhow::Result<ser
         }
         Ok(())
     });
-    let windows = measure(options, &work, tasks, || work.units.get(), || ()).await?;
-    Ok(report::windows(options, Unit::Request, &windows, work.unclean.get()))
+    let measured = measure(options, &work, tasks, || work.units.get(), || ()).await?;
+    Ok(report::windows(options, Unit::Request, &measured, &work))
 }
 
 async fn on_demand(

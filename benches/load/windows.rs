@@ -29,6 +29,13 @@ pub struct Work {
     latency: RefCell<Histogram<u64>>,
 }
 
+/// What was measured.
+pub struct Measured {
+    pub windows: Vec<Window>,
+    /// Units from the first to the last connection, warm-up and ending included.
+    pub total: u64,
+}
+
 /// One measured stretch of time.
 pub struct Window {
     pub elapsed: Duration,
@@ -70,7 +77,7 @@ pub async fn measure(
     mut tasks: JoinSet<anyhow::Result<()>>,
     units: impl Fn() -> u64,
     stop: impl FnOnce(),
-) -> anyhow::Result<Vec<Window>> {
+) -> anyhow::Result<Measured> {
     let mut windows = Vec::new();
     {
         let measuring = async {
@@ -94,7 +101,7 @@ pub async fn measure(
         anyhow::Ok(())
     };
     tokio::time::timeout(PATIENCE, ending).await.context("connections did not end")??;
-    Ok(windows)
+    Ok(Measured { windows, total: units() })
 }
 
 async fn first_error(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Error {

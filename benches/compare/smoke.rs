@@ -1,0 +1,175 @@
+//! `make bench-smoke`: our cost per unit in what does not vary with the machine's load: system
+//! calls counted by strace, instructions counted by callgrind.
+//!
+//! One connection at a time, so that nothing depends on what happens to be ready together. The
+//! budget is `benches/budget.json`; whoever makes something cheaper lowers it with `--record`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::Options;
+use super::measure::{generator, report};
+use super::peers::{Lane, Site};
+
+/// How much above the budget is still noise. Runs differ by 1 to 3 %.
+const ALLOWANCE: f64 = 1.08;
+/// How long strace may take to attach.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is counted: mode, units under strace, units under callgrind (fifty times slower).
+const COUNTED: [(&str, u32, u32); 5] = [
+    ("handshake", 300, 60),
+    ("request", 3000, 500),
+    ("up", 512, 48),
+    ("down", 512, 48),
+    ("churn", 200, 30),
+];
+
+/// Counts, compares with the budget, or records it.
+///
+/// # Errors
+/// Names every cost that exceeds its budget; or what could not be counted.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let site = Site::prepare(options)?;
+    let counted = json!({
+        "system calls": system_calls(&site)?,
+        "instructions": instructions(&site)?,
+    });
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/budget.json");
+    if options.record {
+        fs::write(&path, format!("{counted:#}\n"))?;
+        println!("{counted:#}\nrecorded in {}", path.display());
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let over = judge(&serde_json::from_str(&text)?, &counted);
+    if over.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "more than benches/budget.json allows: {}; find what was added, or, if it is worth its \
+         cost, record a new budget with --smoke --record",
+        over.join(", ")
+    )
+}
+
+/// Prints a table and returns what exceeds its budget.
+fn judge(budget: &Value, counted: &Value) -> Vec<String> {
+    let mut over = Vec::new();
+    println!("| per unit | budget | counted | |\n|---|---|---|---|");
+    for (kind, modes) in counted.as_object().into_iter().flatten() {
+        for (mode, value) in modes.as_object().into_iter().flatten() {
+            let value = value.as_f64().unwrap_or(f64::INFINITY);
+            let allowed =
+                budget.get(kind).and_then(|modes| modes.get(mode)).and_then(Value::as_f64);
+            // What has no budget is over it.
+            let share = value / allowed.unwrap_or_default();
+            println!(
+                "| {kind}, {mode} | {:.1} | {value:.1} | {share:.3} |",
+                allowed.unwrap_or_default()
+            );
+            if share > ALLOWANCE {
+                over.push(format!("{kind} of {mode} ({share:.2} times)"));
+            }
+        }
+    }
+    over
+}
+
+/// Calls per unit, by `strace -c` attached to a gateway that is already listening.
+fn system_calls(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+    let lane = site.ours()?;
+    let processes = site.start(std::slice::from_ref(&lane))?;
+    let pid = processes.pid(&lane).context("it was started")?;
+    let mut calls = BTreeMap::new();
+    for (mode, units, _) in COUNTED {
+        let table = site.directory.join("strace.txt");
+        let mut strace = Command::new("strace")
+            .args(["-c", "-f", "-o"])
+            .arg(&table)
+            .args(["-p", &pid.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("strace cannot be run: install it, or run benches/setup.sh")?;
+        wait_until_traced(pid)?;
+        let done = load(site, &lane, pid, mode, units)?;
+        let own = i32::try_from(strace.id()).ok().and_then(Pid::from_raw);
+        kill_process(own.context("a process id")?, Signal::INT)?;
+        strace.wait()?;
+        let table = fs::read_to_string(&table)?;
+        let total = table.lines().rfind(|line| line.ends_with("total"));
+        // "100.00    0.001234           1      1234        12 total"; errors may be missing.
+        let count = total.and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
+        calls.insert(mode, count.context("strace wrote no total")? / done);
+    }
+    Ok(calls)
+}
+
+/// Instructions per unit, by callgrind: a warm-up, then the difference between two dumps.
+fn instructions(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+    let file = site.directory.join("callgrind.out");
+    let option = format!("--callgrind-out-file={}", file.display());
+    let lane = site.ours()?.under(&["valgrind", "--tool=callgrind", &option]);
+    let processes = site.start(std::slice::from_ref(&lane)).context("install valgrind")?;
+    let pid = processes.pid(&lane).context("it was started")?;
+    let mut instructions = BTreeMap::new();
+    for (mode, _, units) in COUNTED {
+        load(site, &lane, pid, mode, units.div_ceil(4))?;
+        control(pid, "--zero")?;
+        let done = load(site, &lane, pid, mode, units)?;
+        control(pid, "--dump")?;
+        let dump = newest_dump(&file)?;
+        let text = fs::read_to_string(&dump)?;
+        let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
+        let total: f64 = total.context("callgrind wrote no totals")?.trim().parse()?;
+        instructions.insert(mode, total / done);
+    }
+    Ok(instructions)
+}
+
+/// Runs the generator for so many units; the number that were really done.
+fn load(site: &Site, lane: &Lane, pid: u32, mode: &str, units: u32) -> anyhow::Result<f64> {
+    let mut command = generator(site, lane, pid)?;
+    command.args([mode, "--connections", "1", "--warmup", "0s", "--repetitions", "1"]);
+    command.args(["--duration", "60s", "--count", &units.to_string()]);
+    let report = report(&mut command)?;
+    report.get("total_units").and_then(Value::as_f64).context("no units were done")
+}
+
+fn wait_until_traced(pid: u32) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let traced = |task: std::io::Result<fs::DirEntry>| {
+        let status = task.and_then(|task| fs::read_to_string(task.path().join("status")));
+        status.is_ok_and(|status| !status.contains("TracerPid:\t0"))
+    };
+    while !fs::read_dir(format!("/proc/{pid}/task"))?.all(traced) {
+        if begin.elapsed() > PATIENCE {
+            bail!("strace does not attach: may it trace other processes (ptrace_scope)?");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn control(pid: u32, what: &str) -> anyhow::Result<()> {
+    let output = Command::new("callgrind_control").args([what, &pid.to_string()]).output();
+    let output = output.context("callgrind_control cannot be run: install valgrind")?;
+    if !output.status.success() {
+        bail!("callgrind_control {what}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Dumps are numbered: callgrind.out.1 and so on.
+fn newest_dump(file: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let numbered = |number: u32| file.with_extension(format!("out.{number}"));
+    (1..).map(numbered).take_while(|path| path.exists()).last().context("callgrind wrote no dump")
+}

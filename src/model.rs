@@ -10,6 +10,7 @@ pub mod counts;
 pub mod header;
 pub mod identity;
 pub mod last_use;
+pub mod notice;
 pub mod outcome;
 pub mod policy;
 pub mod route;

@@ -18,10 +18,10 @@ use crate::model::source::Source;
 use crate::observe::metrics::{Metrics, Waiting};
 use crate::state::connections::Live;
 
-mod notice;
+mod notices;
 mod queue;
 
-use notice::Notices;
+use notices::Notices;
 use queue::Queue;
 
 /// Locks taken by different clients should rarely meet.

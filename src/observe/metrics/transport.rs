@@ -21,12 +21,15 @@ use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
 use crate::model::service::Target;
 
+/// The `errno` of a connection that we ended ourselves: refused, cancelled, panicked.
+const ABORTED: &str = "ECONNABORTED";
+
 /// Locks taken by connections that open or close at once should rarely meet.
 const SHARDS: usize = 16;
 
 /// One connection in the metrics, from open to close.
 ///
-/// Dropping it without [`Transport::close`] counts a clean close.
+/// Dropping it without [`Transport::close`] counts as [`ABORTED`].
 #[derive(Debug)]
 pub struct Transport {
     id: u64,
@@ -125,7 +128,7 @@ impl Transports {
         let live = Arc::new(Live { series, side, bytes, settled });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.shard(id).insert(id, Arc::clone(&live));
-        Transport { id, live, all: Arc::clone(self), errno: "" }
+        Transport { id, live, all: Arc::clone(self), errno: ABORTED }
     }
 
     fn remove(&self, id: u64) {

@@ -165,7 +165,7 @@ impl Connector {
             }
             if endpoint.state.failed(now_millis()) {
                 metrics.endpoint_ejected();
-                tracing::warn!(endpoint = %endpoint.dial_address(), target = %route.target,
+                tracing::warn!(endpoint = %endpoint.dial_address(), route = %route.target,
                     error = %last, "endpoint ejected after repeated connect failures");
             }
             if Instant::now() >= deadline {

@@ -15,5 +15,6 @@ pub mod outcome;
 pub mod policy;
 pub mod route;
 pub mod service;
+pub mod sharded;
 pub mod source;
 pub mod task;

@@ -26,7 +26,7 @@ const ABORTED: &str = "ECONNABORTED";
 
 /// One connection in the metrics, from open to close.
 ///
-/// Dropping it without [`Transport::close`] counts as [`ABORTED`].
+/// Dropping it without [`Transport::close`] counts as `ECONNABORTED`: we ended it ourselves.
 #[derive(Debug)]
 pub struct Transport {
     id: u64,

@@ -138,6 +138,16 @@ async fn other_hosts_get_probes_only() {
     let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 127.0.0.1\r\n\
         forwarded: for=127.0.0.1\r\nconnection: close\r\n\r\n";
     assert!(talk(remote, request).await.starts_with("HTTP/1.1 403 "));
+    for command in
+        ["DELETE /connections/1", "PUT /proxy-log-level", "POST /shutdown", "POST /ready"]
+    {
+        let request = format!(
+            "{command} HTTP/1.1\r\nhost: localhost\r\nx-real-ip: ::1\r\nconnection: close\r\n\r\n"
+        );
+        let refused = if command.ends_with("ready") { 405 } else { 403 };
+        let answer = talk(remote, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {refused} ")), "{command}: {answer}");
+    }
     let mut sender = h2(&server, remote).await;
     assert_eq!(h2_get(&mut sender, "/ready").await.0, 200);
     assert_eq!(h2_get(&mut sender, "/certs").await.0, 403);

@@ -90,6 +90,8 @@ fn the_log_level_changes_until_the_next_reload() {
     let level = "warn,linkerd_gateway=debug";
     assert_eq!(gateway.send("PUT", "/proxy-log-level", level), (204, String::new()));
     assert!(gateway.get("/proxy-log-level").contains("linkerd_gateway=debug"));
+    let line = gateway.line("the change", |line| line["filter"] == level);
+    assert_eq!(line["level"], "INFO", "{line}");
     let shown = gateway.get("/proxy-log-level");
     assert_eq!(gateway.send("PUT", "/proxy-log-level", &shown).0, 204, "{shown}");
     for (bad, why) in [("wran", "did you mean \"warn\"?"), ("x=y=z", "filter"), ("", "filter")] {

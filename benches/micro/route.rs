@@ -36,6 +36,7 @@ fn route(number: usize) -> Route {
         sni: Vec::new(),
         default: false,
         session: SessionMode::Auto,
+        proxy_protocol: false,
         endpoints: vec![Arc::new(Endpoint::new(address, 1, None))],
     }
 }

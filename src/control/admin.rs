@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::notice::Notice;
 use crate::model::task::Task;
 use crate::observe::logs::Filter;
 use crate::observe::metrics::Metrics;
@@ -98,6 +99,7 @@ impl Admin {
         open: &TaskTracker,
     ) {
         let (remote, loopback) = (Slots::new(MAX_REMOTE), Slots::new(MAX_LOOPBACK));
+        let failing = Notice::default();
         loop {
             fault::point("admin");
             let accepted = tokio::select! {
@@ -109,7 +111,10 @@ impl Admin {
                 Ok(accepted) => accepted,
                 Err(error) if is_about_one_connection(&error) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "the admin server cannot accept; it will try again");
+                    if let Some(failures) = failing.count((self.clock)()) {
+                        tracing::warn!(%error, failures,
+                            "the admin server cannot accept; it tries again until descriptors or memory are free");
+                    }
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(ACCEPT_PAUSE) => continue,

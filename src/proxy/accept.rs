@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbound::{Gateway, serve};
 use super::session::Session;
+use crate::model::notice::Notice;
 use crate::model::outcome::Outcome;
 use crate::net::socket::{self, Options};
 use crate::runtime::supervise::caught;
-use crate::runtime::{Worker, Workers, fault};
+use crate::runtime::{Worker, Workers, fault, now_millis};
 
 /// Wait after the system ran out of descriptors or memory: short enough to recover within a
 /// second, long enough not to spin.
@@ -26,9 +27,9 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
 
-/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is the
-/// `index`th of `gateway.listen`, is shared so that a panic here does not close it: what waits in
-/// its queue is accepted by the next run.
+/// Accepts until `stop`, then takes what the kernel has already completed. The listener, which is
+/// the `index`th of `gateway.listen`, is shared so that a panic here does not close it: what waits
+/// in its queue is accepted by the next run.
 ///
 /// # Errors
 /// When the listener cannot be registered with the reactor, or not be tuned.
@@ -40,6 +41,7 @@ pub async fn accept(
 ) -> io::Result<()> {
     let local = socket::unmapped(listener.local_addr()?);
     let from = Listener { index, address: local };
+    let exhausted = Notice::default();
     #[expect(deprecated, reason = "its replacement is unsafe; a std listener keeps its promise")]
     let listener = AsyncFd::new(listener)?;
     let mut inheritance = Inheritance { options: None, is_complete: false };
@@ -66,14 +68,7 @@ pub async fn accept(
                 inheritance.is_complete = true;
                 ready.clear_ready();
             }
-            Err(error) => {
-                gateway.metrics.accept_failed();
-                if is_exhausted(&error) {
-                    tracing::error!(listener = %local, %error,
-                        "cannot accept: out of descriptors or memory; raise the limit or add replicas");
-                    tokio::time::sleep(EXHAUSTED_WAIT).await;
-                }
-            }
+            Err(error) => failed(&gateway, local, &exhausted, &error).await,
         }
     }
     // A connection that the kernel has completed is a promise to the peer. One that cannot be
@@ -89,10 +84,7 @@ pub async fn accept(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 failures += 1;
-                gateway.metrics.accept_failed();
-                if is_exhausted(&error) {
-                    tokio::time::sleep(EXHAUSTED_WAIT).await;
-                }
+                failed(&gateway, local, &exhausted, &error).await;
             }
         }
     }
@@ -124,6 +116,19 @@ impl Inheritance {
             let _ = socket::prepare(stream, &options);
         }
     }
+}
+
+/// An accept failed: waits when that is for want of something, and tells of it.
+async fn failed(gateway: &Gateway, listener: SocketAddr, exhausted: &Notice, error: &io::Error) {
+    gateway.metrics.accept_failed();
+    if !is_exhausted(error) {
+        return;
+    }
+    if let Some(failures) = exhausted.count(now_millis()) {
+        tracing::error!(%listener, %error, failures,
+            "cannot accept: out of descriptors or memory; raise the limit or add replicas");
+    }
+    tokio::time::sleep(EXHAUSTED_WAIT).await;
 }
 
 /// Where a connection arrived.

@@ -132,7 +132,8 @@ impl Connector {
     }
 
     /// Connects to an endpoint of `route`, trying each at most once within the total time; each is
-    /// told `opening`.
+    /// told `opening`. The last one that is left may take the rest of the time: when its first SYN
+    /// is lost, the kernel repeats it only after a second.
     ///
     /// # Errors
     /// The last failure; see [`ConnectError`].
@@ -152,7 +153,9 @@ impl Connector {
             let Some(endpoint) = route.endpoints.get(index) else { break };
             tried.push(index);
             let open = OpenCount::new(endpoint);
-            let until = deadline.min(Instant::now() + self.timeout);
+            let is_last = tried.len() == route.endpoints.len();
+            let until =
+                if is_last { deadline } else { deadline.min(Instant::now() + self.timeout) };
             let attempt = timeout_at(until, self.attempt(endpoint, &opening, credentials)).await;
             let result = attempt.unwrap_or(Err(ConnectError::TimedOut(endpoint.dial_address())));
             metrics.endpoint_connect(result.is_ok());
@@ -166,7 +169,7 @@ impl Connector {
             }
             if endpoint.state.failed(now_millis()) {
                 metrics.endpoint_ejected();
-                tracing::warn!(endpoint = %endpoint.dial_address(), target = %route.target,
+                tracing::warn!(endpoint = %endpoint.dial_address(), route = %route.target,
                     error = %last, "endpoint ejected after repeated connect failures");
             }
             if Instant::now() >= deadline {

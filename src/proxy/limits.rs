@@ -5,27 +5,23 @@
 //! through in a round trip or two, so under a flood the oldest are the bad ones and no client is
 //! kept out by others' silence. Short locks, a few per connection; none while bytes are relayed.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::config::LimitSettings;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
+use crate::model::sharded::{Sharded, lock};
 use crate::model::source::Source;
 use crate::observe::metrics::{Metrics, Waiting};
 use crate::state::connections::Live;
 
-mod notice;
+mod notices;
 mod queue;
 
-use notice::Notices;
+use notices::Notices;
 use queue::Queue;
-
-/// Locks taken by different clients should rarely meet.
-const SHARDS: usize = 16;
 
 /// The most of everything, as configured.
 #[derive(Clone, Copy, Debug)]
@@ -227,30 +223,4 @@ impl Drop for Authenticated {
             }
         }
     }
-}
-
-/// A map in parts with a lock each. Peers choose some of the keys, so the hash is keyed.
-#[derive(Debug)]
-struct Sharded<K, V> {
-    hasher: RandomState,
-    shards: [Mutex<HashMap<K, V>>; SHARDS],
-}
-
-impl<K, V> Default for Sharded<K, V> {
-    fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: Default::default() }
-    }
-}
-
-impl<K: Hash, V> Sharded<K, V> {
-    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, V>> {
-        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        let [first, ..] = &self.shards;
-        lock(self.shards.get(index).unwrap_or(first))
-    }
-}
-
-/// A panic while a map was locked leaves it whole: single inserts and removes.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

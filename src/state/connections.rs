@@ -3,10 +3,9 @@
 //! A connection registers before TLS and leaves when its [`Registration`] drops. Shards are locked
 //! for one map operation at a time, once per connection at either end.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -15,9 +14,7 @@ use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::service::Target;
-
-/// Locks taken by different connections should rarely meet.
-const SHARDS: usize = 16;
+use crate::model::sharded::Sharded;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +162,7 @@ impl Live {
 /// All live connections.
 #[derive(Debug, Default)]
 pub struct Connections {
-    shards: [Mutex<HashMap<u64, Arc<Live>>>; SHARDS],
+    live: Sharded<u64, Arc<Live>>,
     next: AtomicU64,
     open: AtomicUsize,
 }
@@ -194,15 +191,15 @@ impl Connections {
             cancel: Notify::new(),
         });
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.shard(live.id).insert(live.id, Arc::clone(&live));
+        self.live.shard(&live.id).insert(live.id, Arc::clone(&live));
         Registration { live, connections: Arc::clone(self) }
     }
 
     /// A snapshot, oldest first.
     pub fn list(&self) -> Vec<Arc<Live>> {
         let mut all = Vec::new();
-        for shard in &self.shards {
-            all.extend(lock(shard).values().cloned());
+        for shard in self.live.all() {
+            all.extend(shard.values().cloned());
         }
         all.sort_unstable_by_key(|live| live.id);
         all
@@ -220,19 +217,13 @@ impl Connections {
 
     /// Cancels one; false when it is gone or going.
     pub fn cancel(&self, id: u64, outcome: Outcome) -> bool {
-        let live = self.shard(id).get(&id).cloned();
+        let live = self.live.shard(&id).get(&id).cloned();
         live.is_some_and(|live| live.cancel(outcome))
     }
 
     /// Cancels all that `which` names and says how many.
     pub fn cancel_where(&self, outcome: Outcome, which: impl Fn(&Live) -> bool) -> usize {
         self.list().iter().filter(|live| which(live) && live.cancel(outcome)).count()
-    }
-
-    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
-        let index = usize::try_from(id).unwrap_or_default() % SHARDS;
-        let [first, ..] = &self.shards;
-        lock(self.shards.get(index).unwrap_or(first))
     }
 }
 
@@ -253,14 +244,9 @@ impl std::ops::Deref for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.connections.shard(self.live.id).remove(&self.live.id);
+        self.connections.live.shard(&self.live.id).remove(&self.live.id);
         self.connections.open.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// A panic while a map was locked leaves the map whole: one insert or remove.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ impl Default for Pressure {
 }
 
 impl Pressure {
-    /// Says how it is now; true when that is news.
-    pub fn set(&self, is_high: bool) -> bool {
-        self.0.send_replace(is_high) != is_high
+    /// Says how it is now.
+    pub fn set(&self, is_high: bool) {
+        self.0.send_replace(is_high);
     }
 
     /// True while memory is short.

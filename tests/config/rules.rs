@@ -191,6 +191,10 @@ fn a_listener_may_demand_the_proxy_protocol() {
         ),
         ("listen = [{ address = \"[::]:1\", proxy_protocol = [\"10.0.0.1/8\"] }]", "host bits"),
         ("listen = [{ address = \"[::]:1\", proxy_protocol = true }]", "expected a list of net"),
+        (
+            "[admin]\nproxy_protocol = [\"::ffff:192.0.2.0/120\"]",
+            "admin.proxy_protocol[0]: found \"::ffff:192.0.2.0/120\", which no client is in",
+        ),
         ("[admin]\nproxy_protocol = [\"10\"]", "admin.proxy_protocol[0]: found \"10\", expected"),
         ("[admin]\nmetrics_listen = [{ address = \"[::]:1\" }]", "found a table, expected an add"),
     ] {
@@ -357,6 +361,8 @@ fn policy_rules_are_read_in_order_and_none_is_ignored() {
             "policy.rule[0].networks[0]: found \"10.0.0.1/8\", expected a network",
         ),
         ("networks = [\"10.0.0.1\"]", "policy.rule[0].networks[0]"),
+        ("networks = [\"::ffff:10.0.0.0/104\"]", "write \"10.0.0.0/8\""),
+        ("networks = [{ cidr = \"::ffff:0:0/96\" }]", "write \"0.0.0.0/0\""),
         (
             "networks = [{ cidr = \"10.0.0.0/8\", except = [\"11.0.0.0/16\"] }]",
             "which is not within 10.0.0.0/8",

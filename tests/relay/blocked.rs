@@ -1,13 +1,13 @@
 //! Endpoints that refuse, are silent or do not read, and readers that take a break.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::fixture::{TARGET, parties, parties_with};
 use crate::support::backend;
 use crate::support::certs::TestCa;
-use crate::support::client::{Client, Stream, half_close, header_for, refusal};
+use crate::support::client::{Client, Stream, half_close, header_for, read_all, refusal};
 use crate::support::gateway::Gateway;
 use crate::support::process::{cpu_time, resident};
 use crate::support::tcp::{pattern, reset};
@@ -34,6 +34,28 @@ fn a_silent_endpoint_is_given_up_after_the_connect_timeout() {
     let took = start.elapsed();
     gateway.expect("connect_timeout");
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&took), "{took:?}");
+}
+
+/// A lost SYN is repeated after a second, as long as one attempt usually may take.
+#[test]
+fn the_only_endpoint_may_answer_to_a_repeated_syn() {
+    let ca = TestCa::new("ca");
+    let (address, mut sockets) = backend::black_hole();
+    let mut gateway = Gateway::with_route(&ca, TARGET, address);
+    let mut client = Client::new(&ca).open(gateway.address, TARGET);
+    gateway.eventually("it connects", |gateway| gateway.get("/connections").contains("connect\""));
+    // From here on there is room in the endpoint's queue, where no SYN is kept.
+    let listener = TcpListener::from(sockets.remove(0));
+    sockets.clear();
+    std::thread::spawn(move || {
+        let serve = |stream: TcpStream| {
+            drop((&stream).write_all(b"late").map(|()| stream.shutdown(Shutdown::Write)))
+        };
+        listener.incoming().map_while(Result::ok).for_each(serve);
+    });
+    assert_eq!(read_all(&mut client), b"late");
+    half_close(&mut client);
+    gateway.expect("closed");
 }
 
 /// Writes until nothing more fits.

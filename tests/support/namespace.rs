@@ -1,6 +1,11 @@
 //! Network namespaces of a test's own: addresses, links and losses that touch nothing else.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::gateway::PATIENCE;
 
 const INSIDE: &str = "INSIDE_TEST_NAMESPACE";
 
@@ -42,7 +47,9 @@ pub fn run(command: &str) {
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Joins our namespace with that of process `pid`: 10.77.`network`.1 here, .2 there.
+/// Joins our namespace with that of process `pid`: 10.77.`network`.1 here, .2 there. The kernel drops
+/// what is sent until it has noticed, in a work queue of its own, that both ends are up; so this
+/// returns once something has come back.
 pub fn link(pid: u32, network: u8) {
     run(&format!("ip link add v{network} type veth peer name w{network}"));
     run(&format!("ip link set w{network} netns {pid}"));
@@ -51,4 +58,13 @@ pub fn link(pid: u32, network: u8) {
     let there = format!("nsenter -t {pid} -n ip");
     run(&format!("{there} addr add 10.77.{network}.2/24 dev w{network}"));
     run(&format!("{there} link set w{network} up"));
+    let nobody = SocketAddr::from(([10, 77, network, 2], 1));
+    let until = Instant::now() + PATIENCE;
+    let answers = || match TcpStream::connect_timeout(&nobody, Duration::from_millis(200)) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+    };
+    while !answers() {
+        assert!(Instant::now() < until, "10.77.{network}.2 never answered");
+    }
 }

@@ -97,5 +97,5 @@ fn network(at: &Cursor<'_>) -> Option<Network> {
 }
 
 fn cidr(at: &Cursor<'_>) -> Option<IpNet> {
-    at.parsed(NETWORK, values::cidr)
+    values::network(at, NETWORK)
 }

@@ -41,14 +41,24 @@ pub fn addresses(at: &Cursor<'_>) -> Option<Vec<SocketAddr>> {
 /// A list of networks.
 pub fn networks(at: &Cursor<'_>) -> Option<Vec<IpNet>> {
     at.list("a list of networks like [\"10.0.0.0/8\"]", |at| {
-        at.parsed("a network without host bits like \"10.0.0.0/8\"", cidr)
+        network(at, "a network without host bits like \"10.0.0.0/8\"")
     })
 }
 
-/// A CIDR without host bits: `10.1.2.3/8` is more likely a mistake than a network.
-pub fn cidr(text: &str) -> Option<IpNet> {
-    let network: IpNet = text.parse().ok()?;
-    (network.trunc() == network).then_some(network)
+/// A CIDR without host bits: `10.1.2.3/8` is more likely a mistake than a network. IPv4 addresses
+/// are compared as such also on a dual-stack listener, so their IPv6 form would match nobody.
+pub fn network(at: &Cursor<'_>, expected: &str) -> Option<IpNet> {
+    let network: IpNet = at.parsed(expected, |text| {
+        text.parse().ok().filter(|network: &IpNet| network.trunc() == *network)
+    })?;
+    let IpNet::V6(mapped) = network else { return Some(network) };
+    let (v4, bits) = (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
+    match v4.zip(bits) {
+        Some((v4, bits)) => at.refuse(format!(
+            "found \"{network}\", which no client is in: IPv4 clients are compared as IPv4; write \"{v4}/{bits}\""
+        )),
+        None => Some(network),
+    }
 }
 
 /// One of the named values.

@@ -78,7 +78,10 @@ pub(super) fn change_log_level(admin: &Admin, body: &Bytes) -> Answer {
     if let Err(error) = filter.change_level(level) {
         return refused(&error.to_string());
     }
-    tracing::info!(level, "log level changed through the admin API, until the next reload");
+    tracing::info!(
+        filter = level,
+        "log level changed through the admin API, until the next reload"
+    );
     Answer::text(StatusCode::NO_CONTENT, "")
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabel, EncodeLabelSet, EncodeMetric, LabelSetEncoder,
@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::labels::Labels;
+use crate::model::sharded::lock;
 
 /// The numbers of one label set.
 #[derive(Debug)]
@@ -117,9 +118,4 @@ impl EncodeLabelSet for WithErrno<'_> {
         self.0.encode(encoder)?;
         ("errno", self.1).encode(encoder.encode_label())
     }
-}
-
-/// A panic while it was locked leaves the map whole: one add.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

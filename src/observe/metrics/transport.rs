@@ -5,11 +5,10 @@
 //! connection's series. Settling may happen on several threads at once and neither loses nor
 //! doubles a byte.
 
-use std::collections::HashMap;
 use std::fmt::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -20,13 +19,14 @@ use super::series::{self, Series};
 use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
 use crate::model::service::Target;
+use crate::model::sharded::Sharded;
 
-/// Locks taken by connections that open or close at once should rarely meet.
-const SHARDS: usize = 16;
+/// The `errno` of a connection that we ended ourselves: refused, cancelled, panicked.
+const ABORTED: &str = "ECONNABORTED";
 
 /// One connection in the metrics, from open to close.
 ///
-/// Dropping it without [`Transport::close`] counts a clean close.
+/// Dropping it without [`Transport::close`] counts as `ECONNABORTED`: we ended it ourselves.
 #[derive(Debug)]
 pub struct Transport {
     id: u64,
@@ -57,7 +57,7 @@ pub(super) struct Transports {
     endpoints: Bounded<(Target, SocketAddr, Option<Identity>), Arc<Series>>,
     /// For what exceeds the bounds: clients, plain endpoints, endpoints with TLS.
     other: [Arc<Series>; 3],
-    live: [Mutex<HashMap<u64, Arc<Live>>>; SHARDS],
+    live: Sharded<u64, Arc<Live>>,
     next: AtomicU64,
 }
 
@@ -72,7 +72,7 @@ impl Transports {
             clients: Bounded::new(limit),
             endpoints: Bounded::new(limit),
             other: other.map(Series::new),
-            live: Default::default(),
+            live: Sharded::default(),
             next: AtomicU64::new(0),
         }
     }
@@ -109,8 +109,8 @@ impl Transports {
 
     /// Adds what live connections have relayed since the last time to their series.
     pub(super) fn settle(&self) {
-        for shard in &self.live {
-            lock(shard).values().for_each(|live| live.settle());
+        for shard in self.live.all() {
+            shard.values().for_each(|live| live.settle());
         }
     }
 
@@ -124,18 +124,12 @@ impl Transports {
         let settled = Settled::default();
         let live = Arc::new(Live { series, side, bytes, settled });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.shard(id).insert(id, Arc::clone(&live));
-        Transport { id, live, all: Arc::clone(self), errno: "" }
+        self.live.shard(&id).insert(id, Arc::clone(&live));
+        Transport { id, live, all: Arc::clone(self), errno: ABORTED }
     }
 
     fn remove(&self, id: u64) {
-        self.shard(id).remove(&id);
-    }
-
-    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
-        let index = usize::try_from(id).unwrap_or_default() % SHARDS;
-        let [first, ..] = &self.live;
-        lock(self.live.get(index).unwrap_or(first))
+        self.live.shard(&id).remove(&id);
     }
 
     /// Every series that was ever used.
@@ -195,9 +189,4 @@ impl Collector for Transports {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         series::encode(encoder, &self.series())
     }
-}
-
-/// A panic while a map was locked leaves the map whole: one insert, remove or add.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -103,6 +103,7 @@ fn main() -> ExitCode {
 
 fn compare(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
+    load::raise_descriptor_limit()?;
     let site = Site::prepare(options)?;
     let lanes = site.lanes(options)?;
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });

@@ -81,3 +81,15 @@ fn sixty_four_descriptors_are_waited_out_without_spinning_and_without_a_victim()
     gateway.signal("TERM");
     assert_eq!(gateway.wait().code(), Some(0));
 }
+
+#[test]
+fn the_soft_limit_is_raised_to_the_hard_one_at_start() {
+    let ca = TestCa::new("ca");
+    let limited = format!("ulimit -S -n {LIMIT}; exec \"$@\"");
+    let gateway = Builder::new(&ca).through(&["sh", "-c", &limited, "sh"]).start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid()));
+    let limits = limits.expect("a process");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
+    let numbers: Vec<_> = line.split_whitespace().skip(3).take(2).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != LIMIT.to_string(), "{line}");
+}

@@ -18,18 +18,26 @@ use super::Options;
 use super::measure::{generator, report};
 use super::peers::{Lane, Site};
 
-/// How much above the budget is still noise. Runs differ by 1 to 3 %.
-const ALLOWANCE: f64 = 1.08;
 /// How long strace may take to attach.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is counted: mode, units under strace, units under callgrind (fifty times slower).
-const COUNTED: [(&str, u32, u32); 5] = [
-    ("handshake", 300, 60),
-    ("request", 3000, 500),
-    ("up", 512, 48),
-    ("down", 512, 48),
-    ("churn", 200, 30),
+/// One mode that is counted.
+struct Counted {
+    mode: &'static str,
+    traced_units: u32,
+    /// Fewer: callgrind is fifty times slower.
+    simulated_units: u32,
+    /// How much above the budget is still noise. Runs differ by 1 to 4 %; how much bulk is ready for
+    /// a read depends on timing, by up to 18 %.
+    allowance: f64,
+}
+
+const COUNTED: [Counted; 5] = [
+    Counted { mode: "handshake", traced_units: 300, simulated_units: 60, allowance: 1.08 },
+    Counted { mode: "request", traced_units: 3000, simulated_units: 500, allowance: 1.08 },
+    Counted { mode: "up", traced_units: 512, simulated_units: 48, allowance: 1.35 },
+    Counted { mode: "down", traced_units: 512, simulated_units: 48, allowance: 1.35 },
+    Counted { mode: "churn", traced_units: 200, simulated_units: 30, allowance: 1.08 },
 ];
 
 /// Counts, compares with the budget, or records it.
@@ -75,7 +83,8 @@ fn judge(budget: &Value, counted: &Value) -> Vec<String> {
                 "| {kind}, {mode} | {:.1} | {value:.1} | {share:.3} |",
                 allowed.unwrap_or_default()
             );
-            if share > ALLOWANCE {
+            let counted = COUNTED.iter().find(|counted| counted.mode == mode);
+            if counted.is_none_or(|counted| share > counted.allowance) {
                 over.push(format!("{kind} of {mode} ({share:.2} times)"));
             }
         }
@@ -89,7 +98,7 @@ fn system_calls(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let processes = site.start(std::slice::from_ref(&lane))?;
     let pid = processes.pid(&lane).context("it was started")?;
     let mut calls = BTreeMap::new();
-    for (mode, units, _) in COUNTED {
+    for Counted { mode, traced_units, .. } in COUNTED {
         let table = site.directory.join("strace.txt");
         let mut strace = Command::new("strace")
             .args(["-c", "-f", "-o"])
@@ -100,7 +109,7 @@ fn system_calls(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
             .spawn()
             .context("strace cannot be run: install it, or run benches/setup.sh")?;
         wait_until_traced(pid)?;
-        let done = load(site, &lane, pid, mode, units)?;
+        let done = load(site, &lane, pid, mode, traced_units)?;
         let own = i32::try_from(strace.id()).ok().and_then(Pid::from_raw);
         kill_process(own.context("a process id")?, Signal::INT)?;
         strace.wait()?;
@@ -108,29 +117,31 @@ fn system_calls(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
         let total = table.lines().rfind(|line| line.ends_with("total"));
         // "100.00    0.001234           1      1234        12 total"; errors may be missing.
         let count = total.and_then(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
-        calls.insert(mode, count.context("strace wrote no total")? / done);
+        calls.insert(mode, tenths(count.context("strace wrote no total")? / done));
     }
     Ok(calls)
 }
 
-/// Instructions per unit, by callgrind: a warm-up, then the difference between two dumps.
+/// Instructions per unit, by callgrind: a warm-up, counters to zero, the work, a dump.
 fn instructions(site: &Site) -> anyhow::Result<BTreeMap<&'static str, f64>> {
-    let file = site.directory.join("callgrind.out");
+    // Empty, because the newest dump is looked for by its number.
+    let directory = tempfile::TempDir::new_in(&site.directory)?;
+    let file = directory.path().join("callgrind.out");
     let option = format!("--callgrind-out-file={}", file.display());
     let lane = site.ours()?.under(&["valgrind", "--tool=callgrind", &option]);
     let processes = site.start(std::slice::from_ref(&lane)).context("install valgrind")?;
     let pid = processes.pid(&lane).context("it was started")?;
     let mut instructions = BTreeMap::new();
-    for (mode, _, units) in COUNTED {
-        load(site, &lane, pid, mode, units.div_ceil(4))?;
+    for Counted { mode, simulated_units, .. } in COUNTED {
+        load(site, &lane, pid, mode, simulated_units.div_ceil(4))?;
         control(pid, "--zero")?;
-        let done = load(site, &lane, pid, mode, units)?;
+        let done = load(site, &lane, pid, mode, simulated_units)?;
         control(pid, "--dump")?;
         let dump = newest_dump(&file)?;
         let text = fs::read_to_string(&dump)?;
         let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
         let total: f64 = total.context("callgrind wrote no totals")?.trim().parse()?;
-        instructions.insert(mode, total / done);
+        instructions.insert(mode, tenths(total / done));
     }
     Ok(instructions)
 }
@@ -142,6 +153,10 @@ fn load(site: &Site, lane: &Lane, pid: u32, mode: &str, units: u32) -> anyhow::R
     command.args(["--duration", "60s", "--count", &units.to_string()]);
     let report = report(&mut command)?;
     report.get("total_units").and_then(Value::as_f64).context("no units were done")
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }
 
 fn wait_until_traced(pid: u32) -> anyhow::Result<()> {

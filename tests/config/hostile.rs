@@ -1,17 +1,23 @@
 //! Nothing that stands in a file or variable can panic the program or make it slow.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linkerd_gateway::config::load::{Sources, load};
 use linkerd_gateway::config::print::print;
 use linkerd_gateway::config::schema::paths;
 use proptest::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{Directory, IDENTITY, settings, variables};
 
-/// Debug build on a busy machine; release takes about a twentieth.
+/// Processor time of a debug build; release takes about a twentieth.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The processor time of this thread: what else the machine does is not in it.
+fn used() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("not negative")
+}
 
 #[test]
 fn ten_thousand_routes_load_quickly() {
@@ -26,9 +32,9 @@ fn ten_thousand_routes_load_quickly() {
         .expect("written");
     }
     let directory = Directory::new(&text);
-    let start = Instant::now();
+    let start = used();
     let loaded = load(&directory.sources()).expect("correct");
-    let time = start.elapsed();
+    let time = used() - start;
     println!("10,000 routes: {time:?}");
     assert_eq!(loaded.settings.routes.len(), 10_000);
     assert!(time < PATIENCE, "{time:?}");
@@ -38,10 +44,11 @@ fn ten_thousand_routes_load_quickly() {
 fn ten_thousand_problems_are_reported_quickly() {
     let route = "\n[[route]]\ntarget = \"a.x:1\"\nsni = [\"a.b\"]\ndns = \"x\"\nnosuchkey = 1\n";
     let directory = Directory::new(format!("{IDENTITY}{}", route.repeat(10_000)));
-    let start = Instant::now();
+    let start = used();
     let problems = load(&directory.sources()).expect_err("problems");
     let text = problems.to_string();
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    let time = used() - start;
+    assert!(time < PATIENCE, "{time:?}");
     assert_eq!(text.lines().count(), 1 + 10_000 + 10_000 + 9_999 + 9_999);
 }
 

@@ -31,7 +31,7 @@ fn watermark(gateway: &Gateway, bytes: f64) {
 }
 
 #[test]
-fn idle_connections_make_room_and_busy_ones_go_on() {
+fn idle_connections_make_room_busy_ones_go_on_and_new_ones_wait() {
     let ca = TestCa::new("root");
     let builder = Builder::new(&ca).route(ECHO, &[backend::echo()]);
     let gateway = builder.configure("[limits]\nmemory_watermark = \"1GiB\"").start();
@@ -49,6 +49,13 @@ fn idle_connections_make_room_and_busy_ones_go_on() {
     watermark(&gateway, middle);
     let above = |line: &serde_json::Value| line["used"].is_number() && line["level"] == "WARN";
     gateway.line("memory is above", above);
+    // Closing idle ones takes seconds; until then nobody is accepted, and nobody refused.
+    let accepted = gateway.metric("gateway_accepted_total");
+    let (address, late) = (gateway.address, Client::new(&ca));
+    let waiting = std::thread::spawn(move || ping(&mut late.open(address, ECHO)));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(gateway.metric("gateway_accepted_total"), accepted);
+    assert_eq!(gateway.request("GET", "/ready").0, 200, "probes are answered");
     let recovered = "memory is below the watermark: connections are accepted";
     let has_recovered = |g: &Gateway| g.lines().iter().any(|line| line["message"] == recovered);
     let until = Instant::now() + PATIENCE;
@@ -61,5 +68,5 @@ fn idle_connections_make_room_and_busy_ones_go_on() {
     assert!((20.0..600.0).contains(&shed), "{shed} closed");
     gateway.line("an idle one's end", |line| line["outcome"] == "memory_limit");
     busy.iter_mut().for_each(ping);
-    ping(&mut client.open(gateway.address, ECHO));
+    waiting.join().expect("who waited is served");
 }

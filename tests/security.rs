@@ -13,7 +13,10 @@ fn every_test_that_a_promise_names_exists() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter_map(|code| code.split_once("::").filter(|(file, _)| file.starts_with("tests/") || file.starts_with("src/")))
+        .filter_map(|code| {
+            code.split_once("::")
+                .filter(|(file, _)| file.starts_with("tests/") || file.starts_with("src/"))
+        })
         .collect();
     assert!(named.len() >= 30, "the promises are found: {named:?}");
     let missing: Vec<_> =

@@ -32,8 +32,10 @@ const WATCH_PERCENT: u64 = 80;
 const IDLE_LOOKS: u32 = 4;
 /// Looks without an idle connection to close after which the others go too: 2 s.
 const PATIENCE: u32 = 8;
-/// One in this many connections is closed at each look.
+/// One in this many connections is closed at each look, but not fewer than [`LEAST`].
 const SHARE: usize = 20;
+/// So that the last ones do not take for ever.
+const LEAST: usize = 8;
 
 /// The watermark in force, in bytes; a reload changes it.
 #[derive(Debug)]
@@ -104,7 +106,10 @@ impl Guard {
         }
         let low = percent(watermark, LOW_PERCENT);
         let was_high = self.state.pressure.is_high();
-        let is_high = used >= watermark || (was_high && used >= low);
+        let is_above = used >= watermark || (was_high && used >= low);
+        // With nobody left to close there is nothing to wait for: a watermark below what the process
+        // itself takes must not keep everybody out.
+        let is_high = is_above && !self.idle.is_empty();
         self.state.pressure.set(is_high);
         if is_high != was_high {
             report(is_high, used, watermark);
@@ -142,7 +147,7 @@ impl Guard {
             0 => all.len(),
             idle => idle,
         };
-        let count = all.len().div_ceil(SHARE).min(most);
+        let count = (all.len() / SHARE).max(LEAST).min(most);
         for (_, id) in all.into_iter().take(count) {
             self.state.connections.cancel(id, Outcome::MemoryLimit);
             self.idle.remove(&id);
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn recovers_below_the_watermark_with_a_margin() {
-        let (mut guard, _registrations) = guard(0);
+        let (mut guard, registrations) = guard(1);
         for (used, is_high) in [(99, false), (100, true), (96, true), (94, false), (99, false)] {
             guard.look(used * MIB, Some(100 * MIB));
             assert_eq!(guard.state.pressure.is_high(), is_high, "{used}");
@@ -234,5 +239,8 @@ mod tests {
         guard.look(100 * MIB, Some(100 * MIB));
         guard.look(100 * MIB, None);
         assert!(!guard.state.pressure.is_high(), "switched off by a reload");
+        drop(registrations);
+        guard.look(100 * MIB, Some(100 * MIB));
+        assert!(!guard.state.pressure.is_high(), "nobody is left to close");
     }
 }

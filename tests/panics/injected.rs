@@ -59,7 +59,8 @@ fn a_panic_in_a_connection_resets_it_and_no_other_of_its_worker() {
     converse(&ca, gateway.address);
     gateway.expect("closed");
     // Its place and its registration are given back.
-    assert!(gateway.metric("gateway_worker_open_connections{worker=\"0\"}") < 1.5);
+    let open = "gateway_worker_open_connections{worker=\"0\"}";
+    gateway.eventually("its place is given back", |g| g.metric(open) < 1.5);
     assert!(!gateway.get("/connections").contains("web.test"));
     assert_eq!(gateway.request("GET", "/ready").0, 200);
     half_close(&mut neighbour);

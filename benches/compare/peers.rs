@@ -238,7 +238,9 @@ impl Lane {
         let output = Command::new(self.command.first()?).arg(flag).output().ok()?;
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+        let line = text.lines().find(|line| !line.trim().is_empty())?;
+        // Envoy begins with its own path.
+        Some(line.rsplit("version: ").next().unwrap_or(line).trim().to_owned())
     }
 }
 

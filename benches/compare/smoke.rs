@@ -27,17 +27,17 @@ struct Counted {
     traced_units: u32,
     /// Fewer: callgrind is fifty times slower.
     simulated_units: u32,
-    /// How much above the budget is still noise. Runs differ by 1 to 4 %; how much bulk is ready for
-    /// a read depends on timing, by up to 18 %.
+    /// How much above the budget is still noise. Runs differ by 1 to 5 %; how much bulk is ready for
+    /// a read depends on timing, by a third and more.
     allowance: f64,
 }
 
 const COUNTED: [Counted; 5] = [
-    Counted { mode: "handshake", traced_units: 300, simulated_units: 60, allowance: 1.08 },
-    Counted { mode: "request", traced_units: 3000, simulated_units: 500, allowance: 1.08 },
+    Counted { mode: "handshake", traced_units: 300, simulated_units: 60, allowance: 1.1 },
+    Counted { mode: "request", traced_units: 3000, simulated_units: 500, allowance: 1.1 },
     Counted { mode: "up", traced_units: 512, simulated_units: 48, allowance: 1.35 },
     Counted { mode: "down", traced_units: 512, simulated_units: 48, allowance: 1.35 },
-    Counted { mode: "churn", traced_units: 200, simulated_units: 30, allowance: 1.08 },
+    Counted { mode: "churn", traced_units: 200, simulated_units: 30, allowance: 1.1 },
 ];
 
 /// Counts, compares with the budget, or records it.

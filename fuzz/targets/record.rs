@@ -431,7 +431,8 @@ fn content(record: Option<&Planned>) -> Option<(u8, &[u8])> {
 }
 
 fn is_handshake(record: Option<&Planned>) -> bool {
-    content(record).is_some_and(|(kind, _)| kind == HANDSHAKE)
+    matches!(record, Some(Planned::Update(_)))
+        || content(record).is_some_and(|(kind, _)| kind == HANDSHAKE)
 }
 
 /// Where rustls may go on and we not.

@@ -16,18 +16,15 @@ use std::time::{Duration, Instant, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use linkerd_gateway::cli::certs::authority::Authority;
 use linkerd_gateway::cli::certs::names::{LeafNames, account_identity};
+use linkerd_gateway::config::load::{Sources, load};
 use linkerd_gateway::model::header::{Decoded, decode};
 use linkerd_gateway::model::outcome::Outcome;
 use linkerd_gateway::model::service::MAX_NAME;
 use linkerd_gateway::net::socket::Options;
 use linkerd_gateway::observe::metrics::Metrics;
-use linkerd_gateway::proxy::connect::Connector;
 use linkerd_gateway::proxy::end::End;
 use linkerd_gateway::proxy::header;
 use linkerd_gateway::proxy::inbound::{Gateway, Rules, serve};
-use linkerd_gateway::proxy::preface::Proxies;
-use linkerd_gateway::proxy::relay::Timeouts;
-use linkerd_gateway::proxy::route::LocalPorts;
 use linkerd_gateway::proxy::session::Session;
 use linkerd_gateway::state::State;
 use linkerd_gateway::tls::credentials::{Credentials, FileContent, Material};
@@ -69,21 +66,9 @@ impl World {
         let address = listener.local_addr().expect("bound");
         let state = Arc::<State>::default();
         state.credentials.store(Some(Arc::new(credentials())));
-        let options =
-            Options { keepalive: Duration::from_secs(10), user_timeout: Duration::from_secs(30) };
-        let rules = Rules {
-            require_transport_header: false,
-            proxies: Proxies::default(),
-            handshake_timeout: DEADLINE,
-            local_ports: LocalPorts::default(),
-            connector: Connector {
-                timeout: DEADLINE,
-                total_timeout: DEADLINE,
-                options,
-                own_listeners: vec![address],
-            },
-            timeouts: Timeouts { user: DEADLINE, half_closed: DEADLINE, idle: None },
-        };
+        let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/minimal.toml");
+        let sources = Sources { file: Some(minimal.into()), ..Sources::default() };
+        let rules = Rules::new(&load(&sources).expect("a configuration").settings, vec![address]);
         let gateway = Gateway::new(state, Metrics::new(), rules);
         Self { runtime, listener, address, gateway }
     }
@@ -117,7 +102,7 @@ impl World {
             drop(client);
         };
         let (outcome, ()) = tokio::join!(serve(&self.gateway, server, &mut session), speak);
-        session.finish(outcome);
+        session.finish(outcome, &self.gateway.rules.load().access);
         assert!(begun.elapsed() < DEADLINE, "the gateway waited for a client that had ended");
         let never = [Outcome::Closed, Outcome::HandshakeTimeout, Outcome::UnknownTarget];
         assert!(!never.contains(&outcome), "a client without a certificate came to {outcome:?}");

@@ -218,47 +218,19 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::RecordLayer;
-    use crate::observe::access::Selection;
+    use crate::config::load::{Sources, load};
     use crate::observe::metrics::Metrics;
-    use crate::proxy::connect::Connector;
     use crate::proxy::inbound::Rules;
-    use crate::proxy::limits::Limits;
-    use crate::proxy::preface::Proxies;
-    use crate::proxy::relay::Timeouts;
-    use crate::proxy::route::LocalPorts;
     use crate::state::State;
     use crate::state::readiness::Readiness;
 
     /// What every connection holds for its whole life, beside its buffers and TLS states.
     #[test]
     fn the_future_of_a_connection_is_small() {
-        let second = Duration::from_secs(1);
-        let rules = Rules {
-            require_transport_header: false,
-            handshake_timeout: second,
-            limits: Limits {
-                connections: None,
-                per_identity: None,
-                silent: 1,
-                handshakes: 1,
-                per_source: 1,
-            },
-            proxies: Proxies::default(),
-            local_ports: LocalPorts::default(),
-            connector: Connector {
-                timeout: second,
-                total_timeout: second,
-                options: Options { keepalive: second, user_timeout: second },
-                own_listeners: Vec::new(),
-                record_layer: RecordLayer::Direct,
-            },
-            timeouts: Timeouts { user: second, half_closed: second, idle: None },
-            access: Selection::default(),
-        };
+        let file = Some("config/minimal.toml".into());
+        let loaded = load(&Sources { file, ..Sources::default() }).expect("a configuration");
+        let rules = Rules::new(&loaded.settings, Vec::new());
         let metrics = Metrics::new();
         let workers = Workers::start(1, &Readiness::default(), &metrics, || {});
         let workers = Arc::new(workers.expect("a thread"));

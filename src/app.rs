@@ -1,7 +1,7 @@
 //! Builds every part from a loaded configuration, runs them, and stops them in order.
 //!
-//! Threads: one per worker, one per listener's acceptor, one for admin; control tasks run on the
-//! thread that calls [`App::run`].
+//! Threads: one per worker, which accept, too, and one for admin; control tasks run on the thread
+//! that calls [`App::run`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -205,8 +206,13 @@ impl App {
         tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");
         gates.listeners.close();
         stop.accepting.cancel();
-        for acceptor in acceptors {
-            acceptor.join(THREAD_DEADLINE);
+        let accepted = async {
+            for acceptor in acceptors {
+                let _ = acceptor.await;
+            }
+        };
+        if timeout(THREAD_DEADLINE, accepted).await.is_err() {
+            tracing::warn!("an acceptor does not end; left behind");
         }
         let deadline = gateway.drain_deadline;
         let ended = match forced {
@@ -238,15 +244,17 @@ impl App {
         }
     }
 
-    /// Opens the data path's listeners, one thread each.
+    /// Opens the data path's listeners, each accepted from by one worker.
     fn start_acceptors(
         &mut self,
         gateway: &Arc<Gateway>,
         workers: &Arc<Workers>,
         stop: &CancellationToken,
-    ) -> Result<Vec<Thread>, StartError> {
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
         let mut acceptors = Vec::new();
-        for (index, (address, socket)) in self.listeners.drain(..).enumerate() {
+        for ((index, (address, socket)), worker) in
+            self.listeners.drain(..).enumerate().zip(workers.all().iter().cycle())
+        {
             // Armed before the first connection can inherit it.
             let options = gateway.rules.load().connector.options;
             let listener = socket::prepare(&socket, &options).and_then(|()| socket::listen(socket));
@@ -254,13 +262,13 @@ impl App {
             let (listener, gateway) = (Arc::new(listener), Arc::clone(gateway));
             let (workers, stop) = (Arc::clone(workers), stop.clone());
             let metrics = Arc::clone(&self.metrics);
-            acceptors.push(runtime::spawn_thread(&format!("acceptor-{index}"), async move {
+            acceptors.push(worker.serve(async move {
                 let start = || {
                     let (gateway, listener) = (Arc::clone(&gateway), Arc::clone(&listener));
                     accept(gateway, (index, listener), Arc::clone(&workers), stop.clone())
                 };
                 supervise(Task::Acceptor, &metrics, &stop, start).await;
-            })?);
+            }));
         }
         Ok(acceptors)
     }

@@ -1,5 +1,5 @@
-//! Threads and tasks: workers of the data path, threads of their own for acceptors and admin, the
-//! descriptor limit, a clock. The only place that spawns.
+//! Threads and tasks: workers of the data path, a thread of its own for admin, the descriptor limit,
+//! a clock. The only place that spawns.
 //!
 //! One current-thread runtime per worker: a connection lives on one thread from its handshake to
 //! its end and shares nothing per read or write.
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -132,6 +133,12 @@ impl Worker {
     /// Runs a connection on this worker.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(connection, &self.handle);
+    }
+
+    /// Runs what gives it connections on this worker, uncounted: [`Workers::finished`] does not wait
+    /// for it.
+    pub fn serve(&self, acceptor: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.handle.spawn(acceptor)
     }
 
     /// Counts a connection in; call it before [`Worker::spawn`], so that a burst spreads.

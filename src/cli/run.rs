@@ -3,15 +3,20 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 
 use super::Failure;
 use crate::app::{App, Ended, StartError};
 use crate::config::LogFormat;
-use crate::config::load::{Sources, load};
-use crate::observe::logs;
-use crate::runtime;
+use crate::config::load::{Loaded, Sources, load};
+use crate::observe::logs::{self, Filter, Queue};
+use crate::runtime::{self, Thread};
+
+/// How long what is left of the log may take to be written at the end.
+const LOG_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Arguments of `run`. Each flag is also a key of the configuration and stands over it; values are
 /// checked there, so that their problems are listed with the others.
@@ -91,8 +96,19 @@ pub(super) fn serve(
 ) -> Result<(), Failure> {
     let loaded = load(&sources).map_err(Failure::usage)?;
     let log = &loaded.settings.log;
-    let filter = logs::init(&log.level, log.format == LogFormat::Json, log.access);
-    let filter = filter.map_err(Failure::usage)?;
+    let logging = logs::init(&log.level, log.format == LogFormat::Json, log.access);
+    let (filter, lines) = logging.map_err(Failure::usage)?;
+    let _writing = Writing::start(lines).map_err(Failure::unavailable)?;
+    start(loaded, sources, filter, advice, ready)
+}
+
+fn start(
+    loaded: Loaded,
+    sources: Sources,
+    filter: Filter,
+    advice: impl Fn(&str) -> String,
+    ready: impl FnOnce(&Addresses),
+) -> Result<(), Failure> {
     let descriptors = runtime::raise_descriptor_limit();
     let app = App::bind(loaded, sources, filter);
     let unavailable = |error| match error {
@@ -112,5 +128,26 @@ pub(super) fn serve(
     match app.run(|| ready(&addresses)).map_err(unavailable)? {
         Ended::Stopped => Ok(()),
         Ended::Forced => Err(Failure::forced()),
+    }
+}
+
+/// The thread that writes the log. Dropping it writes what is left.
+struct Writing {
+    lines: Arc<Queue>,
+    thread: Option<Thread>,
+}
+
+impl Writing {
+    fn start(lines: Arc<Queue>) -> std::io::Result<Self> {
+        let written = Arc::clone(&lines);
+        let thread = Thread::spawn("log", move || written.run(std::io::stderr()))?;
+        Ok(Self { lines, thread: Some(thread) })
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.lines.close();
+        self.thread.take().into_iter().for_each(|thread| thread.join(LOG_DEADLINE));
     }
 }

@@ -1,6 +1,6 @@
 //! The process log: one `tracing` subscriber on standard error, in text or JSON lines.
 //!
-//! Called once by `app`. JSON lines are flat: `timestamp` (RFC 3339, UTC), `level`, `target`,
+//! Called once by `cli/run.rs`, which also runs the thread that writes (`queue.rs`). JSON lines are flat: `timestamp` (RFC 3339, UTC), `level`, `target`,
 //! `message` and the event's fields side by side.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -14,6 +14,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
+
+mod queue;
+
+pub use queue::{Queue, lost};
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -30,16 +34,18 @@ pub enum LogError {
 }
 
 /// Starts logging. `level` is a `tracing` filter (`info`, `warn,linkerd_gateway=debug`); `access`
-/// adds the access log, at level info unless `level` names `access` or is more talkative.
+/// adds the access log, at level info unless `level` names `access` or is more talkative. Somebody
+/// must run the queue.
 ///
 /// # Errors
 /// See [`LogError`].
-pub fn init(level: &str, json: bool, access: bool) -> Result<Filter, LogError> {
+pub fn init(level: &str, json: bool, access: bool) -> Result<(Filter, Arc<Queue>), LogError> {
     let is_terminal = std::io::stderr().is_terminal();
-    let (subscriber, filter) = subscriber(level, json, access, is_terminal, std::io::stderr)?;
+    let queue = Arc::<Queue>::default();
+    let (subscriber, filter) = subscriber(level, json, access, is_terminal, Arc::clone(&queue))?;
     subscriber.try_init()?;
     std::panic::set_hook(Box::new(report));
-    Ok(filter)
+    Ok((filter, queue))
 }
 
 /// A panic is one line of the log like any other; who survives it says so in the next.

@@ -1,4 +1,5 @@
-//! `process_*` metrics under their standard names, read from `/proc` at each scrape.
+//! `process_*` metrics under their standard names, read from `/proc` at each scrape, and what the
+//! process's log has lost.
 //!
 //! What cannot be read is left out of the exposition.
 
@@ -11,6 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::process::Resource;
 use rustix::time::ClockId;
+
+use super::logs::lost;
 
 /// Encodes the metrics of this process.
 #[derive(Debug)]
@@ -46,11 +49,16 @@ impl Collector for Process {
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
-        let counter = ConstCounter::new(cpu_seconds());
-        let help = "User and system CPU time";
-        let metric =
-            encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?;
-        counter.encode(metric)
+        let counters = [
+            ("process_cpu_seconds", "User and system CPU time", cpu_seconds()),
+            ("gateway_log_lines_lost", "Log lines lost: nobody read the log", lossy(lost())),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        Ok(())
     }
 }
 

@@ -57,7 +57,8 @@ pub struct Connected {
     pub address: SocketAddr,
     /// Who it proved to be.
     pub identity: Option<Identity>,
-    _open: OpenCount,
+    /// Its place in the balance.
+    pub place: OpenCount,
 }
 
 /// Why no endpoint was reached; of several failures the last.
@@ -101,7 +102,7 @@ impl ConnectError {
 
 /// Holds an endpoint's place in the balance.
 #[derive(Debug)]
-struct OpenCount(Arc<Endpoint>);
+pub struct OpenCount(Arc<Endpoint>);
 
 impl OpenCount {
     fn new(endpoint: &Arc<Endpoint>) -> Self {
@@ -152,7 +153,7 @@ impl Connector {
         {
             let Some(endpoint) = route.endpoints.get(index) else { break };
             tried.push(index);
-            let open = OpenCount::new(endpoint);
+            let place = OpenCount::new(endpoint);
             let is_last = tried.len() == route.endpoints.len();
             let until =
                 if is_last { deadline } else { deadline.min(Instant::now() + self.timeout) };
@@ -163,7 +164,7 @@ impl Connector {
                 Ok((end, identity)) => {
                     endpoint.state.succeeded();
                     let address = endpoint.dial_address();
-                    return Ok(Connected { end, address, identity, _open: open });
+                    return Ok(Connected { end, address, identity, place });
                 }
                 Err(error) => last = error,
             }

@@ -3,14 +3,18 @@
 //! The ClientHello decides which configuration serves: Linkerd's when it offers ALPN
 //! `transport.l5d.io/v1`, else the plain one by server name. No type of rustls leaves this module.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{StartHandshake, TlsConnector};
 
@@ -139,17 +143,14 @@ impl Hello {
 ///
 /// # Errors
 /// As [`accept`].
-pub async fn client_hello(stream: TcpStream) -> Result<Hello, Refused> {
+pub async fn client_hello(mut stream: TcpStream) -> Result<Hello, Refused> {
     let (mut acceptor, mut bytes) = (Acceptor::default(), Vec::new());
     let mut seen = false;
     loop {
-        // An error shows in the read that follows.
-        let _ = stream.readable().await;
-        match read_hello(&stream, &mut acceptor, &mut bytes) {
+        match poll_fn(|cx| poll_hello(cx, &mut stream, &mut acceptor, &mut bytes)).await {
             Ok(0) if seen => return Err(HandshakeError::Closed.into()),
             Ok(0) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
             Ok(_) => seen = true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) if seen => return Err(HandshakeError::Closed.into()),
             Err(_) => return Err(HandshakeError::ClosedBeforeFirstByte.into()),
         }
@@ -220,10 +221,10 @@ impl Shaken {
 /// Drives a handshake to its end and puts our record layer on top.
 async fn direct(
     handshake: Result<Handshake, rustls::Error>,
-    stream: TcpStream,
+    mut stream: TcpStream,
 ) -> Result<Shaken, Refused> {
     let mut handshake = handshake.map_err(HandshakeError::Tls)?;
-    if let Err(error) = handshake.complete(&stream).await {
+    if let Err(error) = handshake.complete(&mut stream).await {
         let error = classify(&error);
         let alerted = handshake.alert(&stream).then_some(stream);
         return Err(Refused { error, alerted });
@@ -245,18 +246,25 @@ fn refused(error: &io::Error, stream: TcpStream) -> Refused {
 }
 
 /// One read from the socket into the acceptor. The buffer lies on the stack, not in the future.
-fn read_hello(stream: &TcpStream, acceptor: &mut Acceptor, all: &mut Vec<u8>) -> io::Result<usize> {
+fn poll_hello(
+    cx: &mut Context<'_>,
+    stream: &mut TcpStream,
+    acceptor: &mut Acceptor,
+    all: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
     let mut buffer = [0; HELLO_READ];
-    let count = stream.try_read(&mut buffer)?;
-    let mut bytes = buffer.get(..count).unwrap_or_default();
+    let mut buffer = ReadBuf::new(&mut buffer);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    let mut bytes = buffer.filled();
+    let count = bytes.len();
     all.extend_from_slice(bytes);
     while !bytes.is_empty() {
         if acceptor.read_tls(&mut bytes)? == 0 {
             // It takes no more: asking again would never end.
-            return Err(io::ErrorKind::InvalidData.into());
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
     }
-    Ok(count)
+    Poll::Ready(Ok(count))
 }
 
 /// True when there was an alert to write: not every error has one.

@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::authorize::authorize;
-use super::connect::{Connected, Connector, Opening};
+use super::connect::{Connector, OpenCount, Opening};
 use super::handshake::{self, Established, Refused};
 use super::header::{self, Received};
 use super::limits::{Admission, Limits};
 use super::preface::{self, Proxies};
-use super::relay::{Timeouts, relay};
+use super::relay::{Relay, Timeouts};
 use super::route::{self, LocalPorts, RouteError};
 use super::session::Session;
 use crate::config::Settings;
@@ -104,48 +104,61 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
 }
 
 async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
+    // The states of handshake and connect are several KiB: boxed, they are gone before the relay
+    // begins, and with them the credentials and the route table of the connection's start.
+    let mut open = match Box::pin(open(gateway, stream, session)).await {
+        Ok(open) => open,
+        Err(outcome) => return outcome,
+    };
+    let bytes = Arc::clone(&session.registration.bytes);
+    let relayed = open.relay.run(&bytes).await;
+    session.relayed(relayed)
+}
+
+/// A connection that only its bytes are left of.
+struct Open {
+    relay: Relay,
+    _place: OpenCount,
+}
+
+/// Everything that comes before the relay.
+async fn open(
+    gateway: &Gateway,
+    stream: TcpStream,
+    session: &mut Session,
+) -> Result<Open, Outcome> {
     let rules = gateway.rules.load_full();
     let deadline = Instant::now() + rules.handshake_timeout;
-    let Some(credentials) = gateway.state.credentials.load_full() else {
-        // Listeners open only once there are credentials, and they are never taken away.
-        return Outcome::TlsFailed;
-    };
-    // The handshake's state is several KiB: boxed, it is gone before the relay begins.
+    // Listeners open only once there are credentials, and they are never taken away.
+    let credentials = gateway.state.credentials.load_full().ok_or(Outcome::TlsFailed)?;
     let begun = Box::pin(begin(gateway, &rules, stream, &credentials, session));
     let (established, received) = match timeout_at(deadline, begun).await {
         Ok(Ok(begun)) => begun,
         Ok(Err(Ended { outcome, refused })) => {
             if let Some(refused) = refused {
-                // Boxed: only refused clients pay for the wait's state.
-                Box::pin(refused.part()).await;
+                refused.part().await;
             }
-            return outcome;
+            return Err(outcome);
         }
-        Err(_elapsed) => return Outcome::HandshakeTimeout,
+        Err(_elapsed) => return Err(Outcome::HandshakeTimeout),
     };
-    let route = match direct(gateway, &rules, session, &established, received.as_ref()) {
-        Ok(route) => route,
-        Err(outcome) => return outcome,
-    };
+    let route = direct(gateway, &rules, session, &established, received.as_ref())?;
     let opening = Opening {
         session: session.protocol(),
         proxy_header: preface::onward(&route, session, &established.identity),
     };
     let connect = rules.connector.connect(&route, opening, &credentials, &gateway.metrics);
-    let mut connected: Connected = match Box::pin(connect).await {
+    let connected = match connect.await {
         Ok(connected) => connected,
-        Err(error) => return explained(session, &error, error.outcome()),
+        Err(error) => return Err(explained(session, &error, error.outcome())),
     };
     session.connected(&connected);
     fault::point("connection");
-    let timeouts = rules.timeouts;
-    // A live connection keeps neither the credentials nor the route table of its start alive.
-    drop((credentials, route, rules));
-    let mut client = established.end;
     let early = received.map_or_else(Vec::new, Received::into_rest);
-    let bytes = Arc::clone(&session.registration.bytes);
-    let relayed = relay(&mut client, &mut connected.end, early, &bytes, timeouts).await;
-    session.relayed(relayed)
+    Ok(Open {
+        relay: Relay::new(established.end, connected.end, early, rules.timeouts),
+        _place: connected.place,
+    })
 }
 
 /// A connection that ended before there was anything to route.

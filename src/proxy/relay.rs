@@ -63,33 +63,56 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
 }
 
-/// Relays until both sides have ended. `early` are bytes already read from the client.
-///
-/// After `Ok` both sides are disarmed. After a fault what was read before it has been written as
-/// far as a second allows, and dropping the ends resets both.
-///
-/// # Errors
-/// The first side that broke.
-pub async fn relay(
-    client: &mut End,
-    endpoint: &mut End,
-    early: Vec<u8>,
-    bytes: &ByteCounts,
-    timeouts: Timeouts,
-) -> Result<(), Broken> {
-    bytes.add_from_client(early.len() as u64);
-    let mut up = Flow::new(Side::Client, Side::Endpoint, early);
-    let mut down = Flow::new(Side::Endpoint, Side::Client, Vec::new());
-    let count_up = |n| bytes.add_from_client(n);
-    let count_down = |n| bytes.add_to_client(n);
-    let mut watch = Watch::new(timeouts);
-    let first = poll_fn(|cx| {
+/// Two ends with their bytes on the way. Dropping it resets both, unless they have ended cleanly.
+pub struct Relay {
+    client: End,
+    endpoint: End,
+    up: Flow,
+    down: Flow,
+    watch: Watch,
+}
+
+impl Relay {
+    /// Between `client` and `endpoint`; `early` are bytes already read from the client.
+    pub fn new(client: End, endpoint: End, early: Vec<u8>, timeouts: Timeouts) -> Self {
+        Self {
+            client,
+            endpoint,
+            up: Flow::new(Side::Client, Side::Endpoint, early),
+            down: Flow::new(Side::Endpoint, Side::Client, Vec::new()),
+            watch: Watch::new(timeouts),
+        }
+    }
+
+    /// Relays until both sides have ended.
+    ///
+    /// After `Ok` both sides are disarmed. After a fault what was read before it has been written
+    /// as far as a second allows.
+    ///
+    /// # Errors
+    /// The first side that broke.
+    pub async fn run(&mut self, bytes: &ByteCounts) -> Result<(), Broken> {
+        bytes.add_from_client(self.up.pending.len() as u64);
+        let Err(broken) = poll_fn(|cx| self.poll(cx, bytes)).await else {
+            self.client.disarm();
+            self.endpoint.disarm();
+            return Ok(());
+        };
+        // Boxed: only broken connections have one. Whether or not it was enough, the reset that
+        // follows says that the end is not clean.
+        let last_bytes = Box::pin(self.last_bytes(broken.side, bytes));
+        let _ = tokio::time::timeout(LAST_BYTES_DEADLINE, last_bytes).await;
+        Err(broken)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, bytes: &ByteCounts) -> Poll<Result<(), Broken>> {
+        let Self { client, endpoint, up, down, watch } = self;
         // A fault is reported by the kernel once; afterwards the same socket reads like a clean
         // end. So nothing may be read any more once either direction has met one.
-        let up_done = up.poll(cx, client, endpoint, &count_up)?.is_ready();
-        let down_done = down.poll(cx, endpoint, client, &count_down)?.is_ready();
+        let up_done = up.poll(cx, client, endpoint, bytes)?.is_ready();
+        let down_done = down.poll(cx, endpoint, client, bytes)?.is_ready();
         if up_done && down_done {
-            return Poll::Ready(Ok::<(), Broken>(()));
+            return Poll::Ready(Ok(()));
         }
         let waiting = Waiting {
             is_deaf: up.is_deaf() || down.is_deaf(),
@@ -98,29 +121,18 @@ pub async fn relay(
         };
         watch.poll(cx, waiting, [client, endpoint])?;
         Poll::Pending
-    })
-    .await;
-    let Err(broken) = first else {
-        client.disarm();
-        endpoint.disarm();
-        return Ok(());
-    };
-    let last_bytes = async {
-        match broken.side {
-            // What the broken side sent before it broke still goes to the other one.
-            Side::Client => {
-                up.finish(client, endpoint, &count_up).await;
-                socket::drain(endpoint.tcp()).await;
-            }
-            Side::Endpoint => {
-                down.finish(endpoint, client, &count_down).await;
-                socket::drain(client.tcp()).await;
-            }
-        }
-    };
-    // Whether or not it was enough, the reset that follows says that the end is not clean.
-    let _ = tokio::time::timeout(LAST_BYTES_DEADLINE, last_bytes).await;
-    Err(broken)
+    }
+
+    /// What the broken side sent before it broke still goes to the other one.
+    async fn last_bytes(&mut self, broken: Side, bytes: &ByteCounts) {
+        let Self { client, endpoint, up, down, .. } = self;
+        let (flow, from, to) = match broken {
+            Side::Client => (up, client, endpoint),
+            Side::Endpoint => (down, endpoint, client),
+        };
+        flow.finish(from, to, bytes).await;
+        socket::drain(to.tcp()).await;
+    }
 }
 
 /// One direction.
@@ -180,7 +192,7 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut End,
         to: &mut End,
-        count: &impl Fn(u64),
+        bytes: &ByteCounts,
     ) -> Poll<Result<(), Broken>> {
         let (source, sink) = (self.from, self.to);
         let mut moved = 0;
@@ -202,7 +214,7 @@ impl Flow {
             let flushed = to.poll_flush(cx);
             self.is_blocked = flushed.is_pending();
             ready!(flushed).map_err(|fault| Broken { side: sink, fault })?;
-            match ready!(self.poll_once(cx, from, to, count)) {
+            match ready!(self.poll_once(cx, from, to, bytes)) {
                 Ok(0) => self.state = FlowState::Ending { clean: !self.salvaging },
                 Ok(read) => moved += read,
                 Err(fault) => {
@@ -222,13 +234,16 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut End,
         to: &mut End,
-        count: &impl Fn(u64),
+        bytes: &ByteCounts,
     ) -> Poll<Result<usize, Fault>> {
         BUFFER.with_borrow_mut(|buffer| {
             let window = buffer.get_mut(..self.window).unwrap_or_default();
             let read = ready!(from.poll_read(cx, window))?;
             let Some(mut rest) = window.get(..read) else { return Poll::Ready(Ok(read)) };
-            count(read as u64);
+            match self.from {
+                Side::Client => bytes.add_from_client(read as u64),
+                Side::Endpoint => bytes.add_to_client(read as u64),
+            }
             while !rest.is_empty() {
                 match to.poll_write(cx, rest) {
                     Poll::Ready(Ok(written)) => rest = rest.get(written..).unwrap_or_default(),
@@ -265,14 +280,14 @@ impl Flow {
     }
 
     /// After the source broke: everything it sent before that, as far as it can be had.
-    async fn finish(&mut self, from: &mut End, to: &mut End, count: &impl Fn(u64)) {
+    async fn finish(&mut self, from: &mut End, to: &mut End, bytes: &ByteCounts) {
         self.salvaging = true;
         if self.state != FlowState::Done {
             // TLS may have decrypted good records before it met the bad one: they are read yet.
             self.state = FlowState::Open;
         }
         loop {
-            let step = poll_fn(|cx| self.poll(cx, from, to, count)).await;
+            let step = poll_fn(|cx| self.poll(cx, from, to, bytes)).await;
             // The source's own fault ends the reading, not the writing.
             if !matches!(step, Err(Broken { side, .. }) if side == self.from)
                 || self.state == FlowState::Done

@@ -37,11 +37,11 @@ pub struct Session {
     protocol: Option<SessionProtocol>,
     route: Option<Arc<Route>>,
     rule: Option<Arc<str>>,
-    unknown_target: Option<String>,
+    unknown_target: Option<Box<str>>,
     server_identity: Option<Identity>,
     client_transport: Option<Transport>,
     endpoint_transport: Option<Transport>,
-    detail: Option<String>,
+    detail: Option<Box<str>>,
 }
 
 impl Session {
@@ -91,7 +91,7 @@ impl Session {
     ) {
         self.protocol = protocol;
         if let Err(RouteError::Unknown(name, port)) = route {
-            self.unknown_target = Some(format!("{name}:{port}"));
+            self.unknown_target = Some(format!("{name}:{port}").into());
         }
         self.metrics.header(protocol, route.ok().map(|route| &route.target), identity);
     }
@@ -156,7 +156,7 @@ impl Session {
 
     /// More about the outcome, for the access log.
     pub fn explain(&mut self, detail: String) {
-        self.detail = Some(detail);
+        self.detail = Some(detail.into());
     }
 
     /// Ends it: counted once, and logged once if `log` selects it.

@@ -4,14 +4,18 @@
 //! one record at a time and none after the one that completes the handshake: what it would make of
 //! later ones (half a message, an answer to a key update) stays inside it and is lost with it.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, InvalidMessage, ServerConfig};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::record::{Records, Secrets};
@@ -84,7 +88,7 @@ impl Handshake {
     ///
     /// # Errors
     /// What the socket says, or rustls within [`io::ErrorKind::InvalidData`].
-    pub async fn complete(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    pub async fn complete(&mut self, tcp: &mut TcpStream) -> io::Result<()> {
         let refused = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         loop {
             let is_complete = self.advance().map_err(refused)?;
@@ -218,24 +222,20 @@ impl Handshake {
         Ok(())
     }
 
-    async fn read(&mut self, tcp: &TcpStream) -> io::Result<()> {
-        loop {
-            tcp.readable().await?;
-            match self.read_once(tcp) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    async fn read(&mut self, tcp: &mut TcpStream) -> io::Result<()> {
+        match poll_fn(|cx| self.poll_read(cx, tcp)).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 
     /// The buffer lies on the stack, not in the future.
-    fn read_once(&mut self, tcp: &TcpStream) -> io::Result<usize> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, tcp: &mut TcpStream) -> Poll<io::Result<usize>> {
         let mut buffer = [0; READ];
-        let count = tcp.try_read(&mut buffer)?;
-        self.receive(buffer.get(..count).unwrap_or_default());
-        Ok(count)
+        let mut buffer = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+        self.receive(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 

@@ -9,7 +9,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tls::record::{
@@ -18,10 +19,9 @@ use crate::tls::record::{
 
 /// Ciphertext that is read or written at once: what takes the kernel's share of a byte down to that
 /// of a plain copy (`benches/README.md`).
-const SCRATCH: usize = 256 * 1024;
-/// Application bytes that fill it, when sealed.
-const MOST_SEALED: usize = SCRATCH - 1024;
-const _: () = assert!(sealed_length(MOST_SEALED) <= SCRATCH);
+const SCRATCH: usize = sealed_length(MOST_SEALED);
+/// Application bytes that fill it, when sealed: what the relay reads at once goes out at once.
+const MOST_SEALED: usize = 256 * 1024;
 
 thread_local! {
     /// Never holds anything that is needed after the call that borrows it.
@@ -33,13 +33,11 @@ pub struct Direct {
     tcp: TcpStream,
     records: Records,
     /// The beginning of a record.
-    partial: Vec<u8>,
-    /// Application bytes that a reader had no room for, and how many of them it has had since.
-    plaintext: Vec<u8>,
-    taken: usize,
-    /// Sealed records that the socket did not take, and how many bytes of them it has since.
-    outgoing: Vec<u8>,
-    sent: usize,
+    partial: Kept,
+    /// Application bytes that a reader had no room for.
+    plaintext: Kept,
+    /// Sealed records that the socket did not take.
+    outgoing: Kept,
     incoming: Incoming,
     has_said_goodbye: bool,
 }
@@ -59,11 +57,9 @@ impl Direct {
         let mut stream = Self {
             tcp,
             records,
-            partial: Vec::new(),
-            plaintext: Vec::new(),
-            taken: 0,
-            outgoing: Vec::new(),
-            sent: 0,
+            partial: Kept::default(),
+            plaintext: Kept::default(),
+            outgoing: Kept::default(),
             incoming: Incoming::Open,
             has_said_goodbye: false,
         };
@@ -108,13 +104,14 @@ impl Direct {
         scratch: &mut [u8],
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let begun = self.partial.len();
+        let partial = self.partial.rest();
+        let begun = partial.len();
         // Opened bytes are fewer than sealed ones: what is read has room in a buffer as long, and a
         // small buffer is helped out by one of our own.
         let most = buffer.len().max(MAX_RECORD).min(scratch.len());
         let scratch = scratch.get_mut(..most).unwrap_or_default();
         if let Some(start) = scratch.get_mut(..begun) {
-            start.copy_from_slice(&self.partial);
+            start.copy_from_slice(partial);
         }
         let mut read = ReadBuf::new(scratch);
         read.set_filled(begun);
@@ -137,10 +134,10 @@ impl Direct {
     fn came_to(&mut self, opened: Opened, incoming: &[u8]) {
         let rest = incoming.get(opened.consumed..).unwrap_or_default();
         (self.incoming, self.partial) = match opened.next {
-            Next::More => (Incoming::Open, rest.to_vec()),
+            Next::More => (Incoming::Open, rest.to_vec().into()),
             // Whatever comes after a close_notify is ignored (RFC 8446, 6.1).
-            Next::Closed => (Incoming::Closed, Vec::new()),
-            Next::Broken(error) => (Incoming::Broken(error), Vec::new()),
+            Next::Closed => (Incoming::Closed, Kept::default()),
+            Next::Broken(error) => (Incoming::Broken(error), Kept::default()),
         };
     }
 
@@ -149,21 +146,18 @@ impl Direct {
         let mut plaintext = vec![0; incoming.len()];
         let opened = self.records.open(incoming, &mut plaintext);
         plaintext.truncate(opened.written);
-        (self.plaintext, self.taken) = (plaintext, 0);
+        self.plaintext = plaintext.into();
         opened
     }
 
     /// Gives out what an earlier read left over.
     fn take_kept(&mut self, buffer: &mut [u8]) -> usize {
-        let kept = self.plaintext.get(self.taken..).unwrap_or_default();
+        let kept = self.plaintext.rest();
         let count = kept.len().min(buffer.len());
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), kept.get(..count)) {
             to.copy_from_slice(from);
         }
-        self.taken += count;
-        if self.taken == self.plaintext.len() {
-            (self.plaintext, self.taken) = (Vec::new(), 0);
-        }
+        self.plaintext.advance(count);
         count
     }
 
@@ -181,7 +175,7 @@ impl Direct {
         let mut record = [0; MAX_CONTROL];
         // Without a key left there is nothing to be said any more.
         let length = self.records.seal_alert(alert, &mut record).unwrap_or(0);
-        self.outgoing.extend_from_slice(record.get(..length).unwrap_or_default());
+        self.outgoing.append(record.get(..length).unwrap_or_default());
     }
 
     pub(super) fn poll_write(
@@ -209,20 +203,26 @@ impl Direct {
                     Poll::Pending => break,
                 }
             }
-            (self.outgoing, self.sent) = (rest.to_vec(), 0);
+            self.outgoing = rest.to_vec().into();
             Poll::Ready(Ok(sealed.taken))
         })
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.outgoing.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.sent += sent,
+        self.poll_send(cx, SendFlags::empty())
+    }
+
+    /// Sends what waits, with flags that tokio's own write does not take.
+    fn poll_send(&mut self, cx: &mut Context<'_>, flags: SendFlags) -> Poll<io::Result<()>> {
+        while let rest @ [_, ..] = self.outgoing.rest() {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            let send = || Ok(send(&self.tcp, rest, flags | SendFlags::NOSIGNAL)?);
+            match self.tcp.try_io(Interest::WRITABLE, send) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(sent) => self.outgoing.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-        }
-        if self.sent > 0 {
-            (self.outgoing, self.sent) = (Vec::new(), 0);
         }
         Poll::Ready(Ok(()))
     }
@@ -232,8 +232,40 @@ impl Direct {
             self.has_said_goodbye = true;
             self.push_alert(0);
         }
-        ready!(self.poll_flush(cx))?;
+        // In one packet with the FIN that follows.
+        ready!(self.poll_send(cx, SendFlags::MORE))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// Bytes that wait for something. Most connections keep none most of the time, and pay for none.
+#[derive(Default)]
+struct Kept(Option<Box<(Vec<u8>, usize)>>);
+
+impl Kept {
+    /// Those that are not done with.
+    fn rest(&self) -> &[u8] {
+        self.0.as_ref().and_then(|kept| kept.0.get(kept.1..)).unwrap_or_default()
+    }
+
+    /// This many more are done with.
+    fn advance(&mut self, count: usize) {
+        if let Some(kept) = &mut self.0 {
+            kept.1 += count;
+            if kept.1 >= kept.0.len() {
+                self.0 = None;
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.0.get_or_insert_default().0.extend_from_slice(bytes);
+    }
+}
+
+impl From<Vec<u8>> for Kept {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new((bytes, 0))))
     }
 }
 

@@ -78,3 +78,17 @@ fn short_clean_connections_and_unwanted_outcomes_have_no_line_until_a_reload_wan
     closed_cleanly(&client, &gateway);
     gateway.line("a clean end", |line| line["outcome"] == "closed");
 }
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_connection_and_loses_no_line_that_fits() {
+    let ca = TestCa::new("ca");
+    let gateway = start(&ca, "");
+    let client = Client::new(&ca);
+    let stalled = gateway.stall_log();
+    // Several times what a pipe takes.
+    (0..400).for_each(|_| closed_cleanly(&client, &gateway));
+    gateway.eventually("all ends", |gateway| gateway.metric(CLOSED) > 399.5);
+    drop(stalled);
+    gateway.eventually("every line", |gateway| logged(gateway).len() == 400);
+    assert!(gateway.metric("gateway_log_lines_lost_total") < 0.5);
+}

@@ -64,7 +64,7 @@ pub const MEASURES: &[Measure] = &[
                 "/memory_kib_per_connection/after_64_kib",
                 Some(3.3),
             ),
-            column("left after close", "KiB", "/memory_kib_per_connection/after_close", None),
+            column("left 12 s after close", "KiB", "/memory_kib_per_connection/after_close", None),
         ],
         who: Who::Processes,
     },

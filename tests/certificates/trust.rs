@@ -71,6 +71,22 @@ fn a_known_chain_is_worth_nothing_without_its_key() {
 }
 
 #[test]
+fn a_known_leaf_is_worth_nothing_on_another_chain() {
+    let mut probe = Probe::new();
+    let leaf = probe.ca.identity(CLIENT);
+    for _ in 0..2 {
+        probe.carries(&Client::with(&probe.ca, Some(&leaf)), &header_for(ECHO, None));
+    }
+    let mut leaf = leaf;
+    for issuers in ["", &TestCa::new("other").issuers, &TestCa::new("ca").issuers] {
+        leaf.chain = format!("{}{issuers}", leaf.certificate);
+        let client = Client::with(&probe.ca, Some(&leaf));
+        probe.refuses(&client, "certificate_untrusted", &Ending::Alert(Alert::UnknownCA));
+    }
+    probe.serves();
+}
+
+#[test]
 fn a_known_chain_is_refused_once_its_anchor_is_gone() {
     let other = TestCa::new("other");
     let mut probe = Probe::with(|builder, _| {

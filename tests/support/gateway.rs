@@ -207,6 +207,11 @@ impl Gateway {
         self.lines.0.lock().expect("whole").clone()
     }
 
+    /// Nobody reads the log while this is held: first the pipe fills, then the gateway's own queue.
+    pub fn stall_log(&self) -> impl Sized {
+        self.lines.0.lock().expect("whole")
+    }
+
     /// The body of an admin path; the status must be 200.
     pub fn get(&self, path: &str) -> String {
         let (status, body) = self.request("GET", path);

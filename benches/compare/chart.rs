@@ -1,9 +1,9 @@
-//! The same as a picture: one panel per value, one bar per gateway. Plain SVG without scripts or
-//! fonts of its own, readable on light and dark pages.
+//! The same as a picture: one panel per value, one bar per gateway, and how our cost grows. Plain
+//! SVG without scripts or fonts of its own, readable on light and dark pages.
 
 use std::fmt::Write;
 
-use super::measure::{Column, Measure};
+use super::measure::{Column, GROWTH, Growth, Measure};
 use super::results::Results;
 use super::table::number;
 
@@ -20,17 +20,21 @@ const OTHERS: &str = "#8a94a6";
 pub fn svg(results: &Results) -> String {
     let panels: Vec<_> = results.columns().collect();
     let height = 40 + results.lanes.len() * BAR;
-    let rows = panels.len().div_ceil(PANELS_PER_ROW);
+    let rows = (panels.len() + GROWTH.len()).div_ceil(PANELS_PER_ROW);
     let (width, total) = (PANEL_WIDTH * PANELS_PER_ROW, rows * height + 10);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{total}\" \
          viewBox=\"0 0 {width} {total}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (index, (measure, column)) in panels.into_iter().enumerate() {
+    let bars = panels.len();
+    for index in 0..bars + GROWTH.len() {
         let (x, y) = (index % PANELS_PER_ROW * PANEL_WIDTH + 10, index / PANELS_PER_ROW * height);
         let _ = writeln!(text, "<g transform=\"translate({x} {y})\">");
-        panel(&mut text, results, measure, column);
+        match panels.get(index) {
+            Some((measure, column)) => panel(&mut text, results, measure, column),
+            None => line(&mut text, results, &GROWTH[index - bars], height - 60),
+        }
         text.push_str("</g>\n");
     }
     text.push_str("</svg>\n");
@@ -61,6 +65,48 @@ fn panel(text: &mut String, results: &Results, measure: &Measure, column: &Colum
             LABEL as f64 + length + 4.0,
             y + 10,
             number(value),
+        );
+    }
+}
+
+/// A line over the logarithm of open connections; the axis begins at 0 and ends at twice the first
+/// value or above the highest.
+fn line(text: &mut String, results: &Results, growth: &Growth, height: usize) {
+    let points = results.growth(growth);
+    if points.len() < 2 {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "<text x=\"0\" y=\"24\" font-weight=\"bold\">{} over open connections, 1 at {}</text>",
+        growth.0, points[0].0
+    );
+    let most = points.iter().map(|(_, value)| *value).fold(2.0, f64::max);
+    let scale = |open: usize| (open as f64 / points[0].0 as f64).log10();
+    let last = scale(points[points.len() - 1].0);
+    let place = |(open, value): &(usize, f64)| {
+        let x = 20.0 + scale(*open) / last * 300.0;
+        (x, 34.0 + height as f64 * (1.0 - value / most))
+    };
+    let path: Vec<_> = points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let _ = writeln!(
+        text,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{OURS}\" stroke-width=\"2\"/>\
+         <line x1=\"20\" y1=\"{bottom}\" x2=\"320\" y2=\"{bottom}\" stroke=\"{OTHERS}\"/>",
+        path.join(" "),
+        bottom = 34 + height,
+    );
+    for point in &points {
+        let (x, y) = place(point);
+        let _ = writeln!(
+            text,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{OURS}\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{:.2}</text>\
+             <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            y - 8.0,
+            point.1,
+            34 + height + 14,
+            point.0,
         );
     }
 }

@@ -33,6 +33,15 @@ pub struct Column {
     pub floor: Option<f64>,
 }
 
+/// One unit beside more and more idle connections: a title, and how many are open in each measure.
+pub type Growth = (&'static str, &'static [(usize, &'static str)]);
+
+/// What is plotted over open connections; 64 of them are busy.
+pub const GROWTH: &[Growth] = &[
+    ("1 KiB request", &[(64, "request"), (1064, "group-request"), (8964, "crowd-request")]),
+    ("handshake", &[(64, "handshake"), (1064, "group-handshake"), (8964, "crowd-handshake")]),
+];
+
 /// Which lanes take part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
@@ -132,6 +141,20 @@ pub const MEASURES: &[Measure] = &[
             column("its latency, p99", "µs", "/latency_us/p99", None),
         ],
         who: Who::All,
+    },
+    Measure {
+        name: "group-request",
+        arguments: &["request", "--background", "1000"],
+        quick: false,
+        values: &[column("1 KiB request beside 1,000 idle", "µs", "/us_per_request", None)],
+        who: Who::Ours,
+    },
+    Measure {
+        name: "group-handshake",
+        arguments: &["handshake", "--background", "1000"],
+        quick: false,
+        values: &[column("handshake beside 1,000 idle", "µs", "/us_per_connection", None)],
+        who: Who::Ours,
     },
     Measure {
         name: "crowd-request",

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::measure::{Column, MEASURES, Measure};
+use super::measure::{Column, Growth, MEASURES, Measure};
 use super::peers::{Lane, Site};
 use super::{chart, field, load};
 
@@ -47,6 +47,18 @@ impl Results {
         let values: Vec<f64> =
             reports.iter().filter_map(|report| field(report, column.pointer)).collect();
         load::median(&values)
+    }
+
+    /// Our medians over open connections, as multiples of the first.
+    pub fn growth(&self, (_, points): &Growth) -> Vec<(usize, f64)> {
+        let Some(ours) = self.lanes.first() else { return Vec::new() };
+        let of = |(open, name): &(usize, &str)| {
+            let measure = MEASURES.iter().find(|measure| measure.name == *name)?;
+            Some((*open, self.median(measure, measure.values.first()?, ours)?))
+        };
+        let values: Vec<_> = points.iter().filter_map(of).collect();
+        let first = values.first().map_or(1.0, |(_, value)| *value);
+        values.into_iter().map(|(open, value)| (open, value / first)).collect()
     }
 
     /// The columns that anybody has a value for.

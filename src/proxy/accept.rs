@@ -170,8 +170,8 @@ fn hand_over(
     worker.spawn(live(Arc::clone(gateway), stream, registration, listener.index, place));
 }
 
-/// A connection on its worker, to its outcome. Not an `async fn`, whose arguments would lie in its
-/// state twice.
+/// A connection on its worker, to its outcome.
+#[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 fn live(
     gateway: Arc<Gateway>,
     stream: std::net::TcpStream,

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 /// Connections that the kernel completes while we do not accept; it caps this at
 /// `net.core.somaxconn`, 4096 by default.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: u32 = 4096;
 /// How often [`drain`] looks whether everything has left.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Bytes thrown away at most while a refused peer reads its alert.
@@ -71,7 +71,7 @@ fn bind_exactly(address: SocketAddr) -> io::Result<Socket> {
 /// # Errors
 /// What the system says; another process may have started to listen since [`bind`].
 pub fn listen(socket: Socket) -> io::Result<std::net::TcpListener> {
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.cast_signed())?;
     Ok(socket.into())
 }
 

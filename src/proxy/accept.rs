@@ -27,7 +27,7 @@ use crate::state::connections::Registration;
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 
 /// Connections accepted before those that there are get their turn.
-const ACCEPTS_PER_TURN: usize = 16;
+const ACCEPTS_PER_TURN: u32 = 16;
 
 /// Failed accepts after which the rest of the queue is given up: 2 s without descriptors.
 const FAILURES_WHILE_EMPTYING: u32 = 20;
@@ -84,14 +84,19 @@ pub async fn accept(
         tokio::task::yield_now().await;
     }
     // A connection that the kernel has completed is a promise to the peer. One that cannot be
-    // accepted must not cost those behind it theirs.
+    // accepted must not cost those behind it theirs; whoever keeps coming after the end is not
+    // waited for.
     fault::point("acceptor_stopping");
-    let mut failures = 0;
-    while failures < FAILURES_WHILE_EMPTYING {
+    let (mut accepted, mut failures) = (0, 0);
+    while accepted < socket::BACKLOG && failures < FAILURES_WHILE_EMPTYING {
         match socket::accept(listener.get_ref()) {
             Ok((stream, peer)) => {
                 inheritance.give(&stream);
                 hand_over(&gateway, &workers, stream, peer, from);
+                accepted += 1;
+                if accepted % ACCEPTS_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {

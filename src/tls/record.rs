@@ -10,7 +10,7 @@
 //! - *Records too long or too short, padding without a type*: refused before or after opening, with
 //!   the alert of the RFC.
 //! - *Records that cost work and carry nothing* (empty data, key updates, tickets): at most
-//!   [`MAX_WITHOUT_DATA`] in a row.
+//!   `MAX_WITHOUT_DATA` in a row.
 //! - *Key reuse*: a number is never used twice; our key changes before the suite's limit, and at
 //!   the end of the numbers nothing is sealed any more.
 //! - *Messages cut into pieces, or mixed with data, or around a key change*: `messages.rs`.
@@ -73,7 +73,7 @@ pub enum RecordError {
     /// A message is malformed.
     #[error("a message is malformed")]
     Malformed,
-    /// More than [`MAX_WITHOUT_DATA`] records in a row carried nothing.
+    /// More than `MAX_WITHOUT_DATA` records in a row carried nothing.
     #[error("too many records without data")]
     Flood,
     /// A record is longer than TLS allows.

@@ -209,19 +209,10 @@ impl Direct {
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_send(cx, SendFlags::empty())
-    }
-
-    /// Sends what waits, with flags that tokio's own write does not take.
-    fn poll_send(&mut self, cx: &mut Context<'_>, flags: SendFlags) -> Poll<io::Result<()>> {
         while let rest @ [_, ..] = self.outgoing.rest() {
-            ready!(self.tcp.poll_write_ready(cx))?;
-            let send = || Ok(send(&self.tcp, rest, flags | SendFlags::NOSIGNAL)?);
-            match self.tcp.try_io(Interest::WRITABLE, send) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(sent) => self.outgoing.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            match ready!(Pin::new(&mut self.tcp).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.outgoing.advance(sent),
             }
         }
         Poll::Ready(Ok(()))
@@ -231,10 +222,20 @@ impl Direct {
         if !self.has_said_goodbye {
             self.has_said_goodbye = true;
             self.push_alert(0);
+            self.send_with_fin();
         }
-        // In one packet with the FIN that follows.
-        ready!(self.poll_send(cx, SendFlags::MORE))?;
+        ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    /// Sends what waits in one packet with the FIN that follows, which tokio's own write cannot.
+    /// What does not go this way goes with the next flush, which also tells why.
+    fn send_with_fin(&mut self) {
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let send = || Ok(send(&self.tcp, self.outgoing.rest(), flags)?);
+        if let Ok(sent) = self.tcp.try_io(Interest::WRITABLE, send) {
+            self.outgoing.advance(sent);
+        }
     }
 }
 

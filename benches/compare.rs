@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
+use linkerd_gateway::runtime::raise_descriptor_limit;
 use serde_json::Value;
 
 #[path = "compare/chart.rs"]
@@ -103,11 +104,11 @@ fn main() -> ExitCode {
 
 fn compare(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
-    load::raise_descriptor_limit()?;
+    raise_descriptor_limit();
     let site = Site::prepare(options)?;
     let lanes = site.lanes(options)?;
     let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
-    let mut results = Results::new(&site, &lanes);
+    let mut results = Results::new(&lanes);
     for round in 0..rounds {
         if begin.elapsed() > LIMIT {
             eprintln!("compare: {LIMIT:?} are over after {round} rounds; the rest is left out");

@@ -13,9 +13,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use linkerd_gateway::runtime::raise_descriptor_limit;
 
 #[path = "load/backend.rs"]
 mod backend;
@@ -63,18 +62,8 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Takes as many descriptors as are allowed, for this process and what it starts.
-///
-/// # Errors
-/// What the system says.
-pub fn raise_descriptor_limit() -> anyhow::Result<()> {
-    let mut descriptors = getrlimit(Resource::Nofile);
-    descriptors.current = descriptors.maximum;
-    setrlimit(Resource::Nofile, descriptors).context("raising the limit on open files")
-}
-
 fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
-    raise_descriptor_limit()?;
+    raise_descriptor_limit();
     let client = client::Client::new(options)?;
     let backend = backend::Backend::start(options.backend, options.mode.service(), options.block)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

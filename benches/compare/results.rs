@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::measure::{Column, Growth, MEASURES, Measure};
-use super::peers::{Lane, Site};
+use super::peers::Lane;
 use super::{chart, field, load};
 
 /// Reports by measure and lane.
@@ -22,7 +22,7 @@ pub struct Results {
 
 impl Results {
     /// Nothing yet.
-    pub fn new(_site: &Site, lanes: &[Lane]) -> Self {
+    pub fn new(lanes: &[Lane]) -> Self {
         Self {
             lanes: lanes.iter().map(|lane| lane.name.clone()).collect(),
             versions: lanes.iter().map(|lane| (lane.name.clone(), lane.version())).collect(),

@@ -1,7 +1,8 @@
 //! The process log: one `tracing` subscriber on standard error, in text or JSON lines.
 //!
-//! Called once by `cli/run.rs`, which also runs the thread that writes (`queue.rs`). JSON lines are flat: `timestamp` (RFC 3339, UTC), `level`, `target`,
-//! `message` and the event's fields side by side.
+//! Called once by `cli/run.rs`, which also runs the thread that writes (`queue.rs`). JSON lines are
+//! flat: `timestamp` (RFC 3339, UTC), `level`, `target`, `message` and the event's fields side by
+//! side.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;

@@ -6,8 +6,10 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::model::sharded::lock;
 
 /// Bytes that wait at most: some 2,500 lines.
 const MOST: usize = 1024 * 1024;
@@ -57,13 +59,13 @@ impl Queue {
 
     /// From now on lines are written where they come from; [`Queue::run`] ends.
     pub fn close(&self) {
-        self.lock().is_closed = true;
+        lock(&self.state).is_closed = true;
         self.changed.notify_all();
     }
 
     /// Waits for lines and moves them into `batch`, which is empty; false at the end.
     fn take(&self, batch: &mut Vec<u8>) -> bool {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while state.pending.is_empty() && !state.is_closed {
             state.is_waiting = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +78,7 @@ impl Queue {
     }
 
     fn push(&self, line: &[u8]) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.is_closed {
             drop(state);
             return io::stderr().write_all(line);
@@ -91,11 +93,6 @@ impl Queue {
             self.changed.notify_one();
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics between two changes of it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub identity: IdentitySettings,
     /// `[limits]`
     pub limits: LimitSettings,
+    /// `[http]`
+    pub http: HttpSettings,
     /// `[log]`
     pub log: LogSettings,
     /// `[dns]`
@@ -185,6 +187,29 @@ pub enum LogFormat {
     Json,
     /// Text for people.
     Text,
+}
+
+/// `[http]`: sessions whose requests are seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSettings {
+    /// Requests of one HTTP/2 session that may be in flight.
+    pub max_concurrent_streams: u32,
+    /// Requests of all sessions that may be in flight.
+    pub max_requests_in_flight: usize,
+    /// Bytes of a request's header list, as HTTP/2 counts them.
+    pub max_header_list_size: u32,
+    /// Bytes of a request's body; `None` for any number.
+    pub max_body_size: Option<u64>,
+    /// Without a byte of a request's body that has to come; `None` waits for ever.
+    pub body_timeout: Option<Duration>,
+    /// After which a session is asked to end; `None` never.
+    pub max_connection_age: Option<Duration>,
+    /// How long an endpoint's HTTP/1 connection is kept for the next request.
+    pub pool_idle_timeout: Duration,
+    /// Kept HTTP/1 connections of one endpoint, for each worker.
+    pub max_idle_connections: usize,
+    /// Bytes of the receive windows of all sessions together.
+    pub window_budget: u64,
 }
 
 /// `[log]`: the process log and the access log, both on standard error.

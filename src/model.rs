@@ -8,6 +8,7 @@ pub mod balance;
 pub mod certificate;
 pub mod counts;
 pub mod header;
+pub mod http;
 pub mod identity;
 pub mod last_use;
 pub mod notice;

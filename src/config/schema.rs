@@ -87,6 +87,7 @@ pub const ROOT: &[Key] = &[
     Key::new("admin", Kind::Section(ADMIN)),
     Key::new("identity", Kind::Section(IDENTITY)),
     Key::new("limits", Kind::Section(LIMITS)),
+    Key::new("http", Kind::Section(HTTP)),
     Key::new("log", Kind::Section(LOG)),
     Key::new("dns", Kind::Section(DNS)),
     Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Tables(RULE))])),
@@ -147,6 +148,18 @@ const LIMITS: &[Key] = &[
     Key::new("max_handshakes", Kind::Integer(Some(8192))),
     Key::new("max_unauthenticated_per_source", Kind::Integer(Some(4096))),
     Key::new("memory_watermark", Kind::Text(Some("cgroup"))),
+];
+
+const HTTP: &[Key] = &[
+    Key::new("max_concurrent_streams", Kind::Integer(Some(256))),
+    Key::new("max_requests_in_flight", Kind::Integer(Some(100_000))),
+    Key::new("max_header_list_size", Kind::Text(Some("64KiB"))),
+    Key::new("max_body_size", Kind::Text(None)),
+    Key::new("body_timeout", Kind::Text(None)),
+    Key::new("max_connection_age", Kind::Text(Some("30m"))),
+    Key::new("pool_idle_timeout", Kind::Text(Some("3s"))),
+    Key::new("max_idle_connections", Kind::Integer(Some(256))),
+    Key::new("window_budget", Kind::Text(Some("256MiB"))),
 ];
 
 const LOG: &[Key] = &[

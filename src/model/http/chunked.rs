@@ -61,7 +61,6 @@ enum State {
     DataLf,
     /// Within trailers; everything since the last chunk.
     Trailers(Vec<u8>),
-    Done,
 }
 
 /// Reads one chunked body.

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod balance;
 pub mod certificate;
+pub mod classify;
 pub mod counts;
 pub mod header;
 pub mod identity;

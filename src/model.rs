@@ -3,6 +3,7 @@
 //! Bytes and the current time are passed in. Everything here is property-tested or fuzzed, and
 //! nothing here may import another part of this crate.
 
+pub mod access;
 pub mod backoff;
 pub mod balance;
 pub mod certificate;

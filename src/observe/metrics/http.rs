@@ -84,8 +84,8 @@ impl Http {
             sets: Bounded::new(MAX_SETS),
             other: HttpSeries::new(labels::http(None, None), Arc::clone(&budget)),
             budget,
-            authorized: Verdicts::new(r, "inbound_http_authz_allow", "Requests allowed"),
-            denied: Verdicts::new(r, "inbound_http_authz_deny", "Requests denied"),
+            authorized: Verdicts::shown(r, "inbound_http_authz_allow", "Requests allowed"),
+            denied: Verdicts::shown(r, "inbound_http_authz_deny", "Requests denied"),
             errors: Words::new(r, errors, "Errors that we answered", "error", &ERRORS),
             protocol_errors: Words::new(
                 r,

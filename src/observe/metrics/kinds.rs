@@ -32,6 +32,14 @@ impl Verdicts {
         Self { family, first: Slots::default(), more: Bounded::new(MAX_SETS - FIRST_RULES) }
     }
 
+    /// As [`Verdicts::new`], and what exceeds the bound is there from the start, so that alerts find
+    /// the name before any decision.
+    pub(super) fn shown(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let verdicts = Self::new(registry, name, help);
+        drop(verdicts.family.get_or_create_owned(&labels::rule(labels::OTHER)));
+        verdicts
+    }
+
     pub(super) fn count(&self, rule: &Arc<str>) {
         let series = |rule: &str| self.family.get_or_create_owned(&labels::rule(rule));
         // By content: a reload makes new texts of the same names.

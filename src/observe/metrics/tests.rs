@@ -129,6 +129,7 @@ fn everything_that_alerts_use_exists_at_start() {
         "gateway_http_sessions{version=\"1\"}",
         "gateway_http_window_budget_bytes",
         "gateway_http_windows_bytes",
+        "inbound_http_authz_deny_total{authz_kind=\"rule\",authz_name=\"other\",tls=\"true\"}",
         "inbound_http_errors_total{error=\"failfast\"}",
     ] {
         assert_eq!(all.value(series), 0.0, "{series}");

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::access::LoggedRequests;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
@@ -219,14 +220,16 @@ pub struct LogSettings {
     pub level: String,
     /// The form of all lines.
     pub format: LogFormat,
-    /// One line per connection when it ends.
+    /// One line per connection when it ends, and lines of requests.
     pub access: bool,
     /// The outcomes that have a line; `None` for all.
     pub access_outcomes: Option<Vec<Outcome>>,
     /// Clean ends of shorter connections have no line.
     pub access_min_duration: Duration,
-    /// One in so many clean ends has a line.
+    /// One in so many clean ends has a line, and one in so many requests without a problem.
     pub access_sample: u64,
+    /// The requests of HTTP sessions that have a line.
+    pub access_requests: LoggedRequests,
 }
 
 /// `[dns]`: resolution of `dns` routes.

@@ -169,6 +169,7 @@ const LOG: &[Key] = &[
     Key::new("access_outcomes", Kind::Texts(None)),
     Key::new("access_min_duration", Kind::Text(Some("0s"))),
     Key::new("access_sample", Kind::Integer(Some(1))),
+    Key::new("access_requests", Kind::Text(Some("problems"))),
 ];
 
 const DNS: &[Key] = &[

@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::model::outcome::Outcome;
 use crate::model::route::{Route, RouteTable};
 use crate::model::service::MAX_NAME;
-use crate::observe::access::Selection;
+use crate::observe::access::{RequestSelection, Selection};
 use crate::observe::metrics::Metrics;
 use crate::runtime::fault;
 use crate::state::State;
@@ -67,6 +67,8 @@ pub struct Rules {
     pub timeouts: Timeouts,
     /// Which ends are logged.
     pub access: Selection,
+    /// Which requests of HTTP sessions are logged.
+    pub access_requests: RequestSelection,
 }
 
 impl Rules {
@@ -87,6 +89,10 @@ impl Rules {
             access: Selection::new(
                 settings.log.access_outcomes.as_deref(),
                 settings.log.access_min_duration,
+                settings.log.access_sample,
+            ),
+            access_requests: RequestSelection::new(
+                settings.log.access_requests,
                 settings.log.access_sample,
             ),
         }

@@ -9,9 +9,8 @@
 mod body;
 mod client1;
 mod client2;
-mod context;
+pub mod context;
 mod exchange;
-mod gauge;
 mod outgoing;
 mod pool;
 mod record;

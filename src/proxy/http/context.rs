@@ -9,9 +9,10 @@ use super::pool;
 use crate::config::{HttpSettings, Settings};
 use crate::model::identity::Identity;
 use crate::model::route::Route;
-use crate::model::service::Target;
+use crate::observe::metrics::HttpSeries;
 use crate::proxy::inbound::{Gateway, Rules};
-use crate::state::connections::Live;
+use crate::proxy::route::Asked;
+use crate::state::connections::{HttpLive, Live};
 
 /// What holds for the requests of new sessions.
 #[derive(Clone, Debug)]
@@ -43,15 +44,6 @@ impl HttpRules {
     }
 }
 
-/// Where the requests of a session go.
-#[derive(Clone, Debug)]
-pub enum Asked {
-    /// To a service, by the route that has it at the time of each request.
-    Service(Target),
-    /// To a port of this host.
-    Local(Arc<Route>),
-}
-
 /// One session, as its requests see it.
 pub struct Context {
     /// The gateway.
@@ -64,25 +56,19 @@ pub struct Context {
     pub own: Identity,
     /// Where the client connects from.
     pub source: SocketAddr,
-    /// The address that it connected to.
-    pub destination: SocketAddr,
     /// Its place among the live connections.
     pub live: Arc<Live>,
     /// Where its requests go.
     pub asked: Asked,
     /// No Linkerd proxy: a browser, curl.
     pub is_plain: bool,
+    /// Where its requests are counted.
+    pub series: Arc<HttpSeries>,
+    /// Its streams, for whoever lists connections.
+    pub http: Arc<HttpLive>,
 }
 
 impl Context {
-    /// What policy is asked about, and metrics are labelled with.
-    pub fn target(&self) -> &Target {
-        match &self.asked {
-            Asked::Service(target) => target,
-            Asked::Local(route) => &route.target,
-        }
-    }
-
     /// The route at this moment.
     pub fn route(&self) -> Option<Arc<Route>> {
         match &self.asked {

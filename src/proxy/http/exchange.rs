@@ -13,7 +13,7 @@ use super::context::Context;
 use super::outgoing::Request;
 use super::pool::{Choice, Connection, Place};
 use super::record::Record;
-use super::response::{self, Response, ResponseBody};
+use super::response::{self, Response, ResponseBody, Upgraded};
 use super::wire::Wire;
 use crate::model::balance::choose;
 use crate::model::counts::ByteCounts;
@@ -22,10 +22,12 @@ use crate::model::http::failure::Failure;
 use crate::model::http::head::{Framing, content_length};
 use crate::model::http::hop::strip_response;
 use crate::model::http::orig_proto::{self, ORIG_PROTO};
+use crate::model::identity::Identity;
 use crate::model::policy::RequestFacts;
 use crate::model::route::{Endpoint, Route};
 use crate::proxy::authorize::authorize_request;
-use crate::proxy::connect::{ConnectError, OpenCount, Opening};
+use crate::proxy::connect::{ConnectError, Connected, OpenCount, Opening};
+use crate::proxy::end::End;
 use crate::proxy::preface;
 use crate::proxy::relay::Side;
 use crate::runtime::now_millis;
@@ -149,7 +151,7 @@ async fn forward(
         let attempt = Attempt { context, route, endpoint, until };
         let failed = match attempt.run(request, interim).await {
             Ok(response) => {
-                record.endpoint = Some(endpoint.dial_address());
+                record.served_by(endpoint.dial_address());
                 endpoint.state.succeeded();
                 return Ok(Answered { response, place: Some(place) });
             }
@@ -157,7 +159,7 @@ async fn forward(
         };
         match failed {
             Fail::Final(failed) => {
-                record.endpoint = Some(endpoint.dial_address());
+                record.served_by(endpoint.dial_address());
                 return Err(failed);
             }
             Fail::Again { failure, request: again, same } => {
@@ -166,7 +168,7 @@ async fn forward(
                     tried.push(index);
                 }
                 (last, request) = (failure, *again);
-                record.retries += 1;
+                record.repeated();
                 if Instant::now() >= deadline || !request.body.rewind() {
                     return Err(last.into());
                 }
@@ -216,7 +218,7 @@ impl Attempt<'_> {
     async fn dial(
         &self,
         session: SessionProtocol,
-    ) -> Result<(crate::proxy::end::End, Option<crate::model::identity::Identity>), Failure> {
+    ) -> Result<(End, Option<Identity>), Failure> {
         let context = self.context;
         let gateway = &context.gateway;
         let credentials = gateway.state.credentials.load_full().ok_or(Failure::Unexpected)?;
@@ -244,10 +246,10 @@ impl Attempt<'_> {
         let head = request.http1_head(&self.route.target, framing)?;
         // A connection that leaves HTTP does not come back, and one over TLS is for one client.
         let place = self.place(request.leaves_http() || self.endpoint.onward.is_some());
-        let connection = match place.take() {
-            Some(connection) => connection,
+        let (connection, identity) = match place.take() {
+            Some(connection) => (connection, None),
             None => match self.dial(SessionProtocol::Http1).await {
-                Ok((end, identity)) => self.connection(end, identity),
+                Ok((end, identity)) => (self.connection(end, identity.as_ref()), identity),
                 Err(failure) => return Err(again(failure, request, false)),
             },
         };
@@ -273,12 +275,19 @@ impl Attempt<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS && !leaves {
             return Err(Failure::Endpoint.into());
         }
-        let (upgraded, body) = if leaves {
-            let upgraded = transfer.into_upgraded();
-            (upgraded.map(|(connection, early)| (connection.into_end(), early)), ResponseBody::Empty)
-        } else {
-            (None, ResponseBody::Http1(Box::new(transfer)))
+        let (upgraded, body) = match leaves.then(|| transfer.into_upgraded()) {
+            Some(upgraded) => (upgraded, ResponseBody::Empty),
+            None => (None, ResponseBody::Http1(Box::new(transfer))),
         };
+        let upgraded = upgraded.map(|(connection, early)| Upgraded {
+            connected: Connected {
+                end: connection.into_end(),
+                address: self.endpoint.dial_address(),
+                identity,
+                place: OpenCount::new(self.endpoint),
+            },
+            early,
+        });
         let mut headers = head.headers;
         let protocol = headers.get(http::header::UPGRADE).cloned();
         strip_response(&mut headers);
@@ -314,14 +323,14 @@ impl Attempt<'_> {
 
     fn connection(
         &self,
-        end: crate::proxy::end::End,
-        identity: Option<crate::model::identity::Identity>,
+        end: End,
+        identity: Option<&Identity>,
     ) -> Connection {
         let bytes = Arc::<ByteCounts>::default();
         let transport = self.context.gateway.metrics.endpoint_transport(
             &self.route.target,
             self.endpoint.dial_address(),
-            identity.as_ref(),
+            identity,
             Arc::clone(&bytes),
         );
         Connection::new(end, bytes, transport)

@@ -6,13 +6,14 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, Version};
 
 use super::body::RequestBody;
-use super::context::{Asked, Context};
+use super::context::Context;
 use crate::model::http::failure::{Failure, is_grpc};
 use crate::model::http::forwarded::{self, without_default_port};
 use crate::model::http::head::{Framing, RequestLine, content_length, write_request};
 use crate::model::http::hop::{CLIENT_ID, has_token, strip_request};
 use crate::model::http::orig_proto::{self, ORIG_PROTO, OrigProto};
 use crate::model::service::Target;
+use crate::proxy::route::Asked;
 
 /// A request on its way through us.
 pub struct Request {

@@ -40,7 +40,7 @@ thread_local! {
 pub struct Connection {
     end: End,
     bytes: Arc<ByteCounts>,
-    _transport: Transport,
+    counted: Counted,
     /// It has served a request before.
     pub reused: bool,
 }
@@ -48,7 +48,8 @@ pub struct Connection {
 impl Connection {
     /// A new one, counted by `transport`.
     pub fn new(end: End, bytes: Arc<ByteCounts>, transport: Transport) -> Self {
-        Self { end, bytes, _transport: transport, reused: false }
+        let counted = Counted { transport: Some(transport), errno: None };
+        Self { end, bytes, counted, reused: false }
     }
 
     /// As [`End::poll_read`].
@@ -82,13 +83,15 @@ impl Connection {
         self.end.poll_flush(cx)
     }
 
-    /// Closing it is no reset any more.
-    pub fn disarm(&self) {
+    /// It rests between two requests: closing it is no reset.
+    pub fn rests(&mut self) {
         self.end.disarm();
+        self.counted.errno = Some("");
     }
 
     /// Its bytes alone, for a protocol that is not ours.
-    pub fn into_end(self) -> End {
+    pub fn into_end(mut self) -> End {
+        self.counted.errno = Some("");
         self.end
     }
 
@@ -96,6 +99,21 @@ impl Connection {
     fn is_quiet(&self) -> bool {
         let read = self.end.tcp().try_read(&mut [0]);
         matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Counts the connection out, as what it was when it ended.
+struct Counted {
+    transport: Option<Transport>,
+    errno: Option<&'static str>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // One that we break off counts as such by itself.
+        if let (Some(transport), Some(errno)) = (self.transport.take(), self.errno) {
+            transport.close(errno);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::body::{BodyFault, Piece};
 use super::{client1, client2};
 use crate::model::http::failure::Failure;
 use crate::model::http::hop::{PROXY_CONNECTION, PROXY_ERROR};
+use crate::proxy::connect::Connected;
 
 /// What gRPC says about a request's end.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -25,7 +26,15 @@ pub struct Response {
     /// Its body.
     pub body: ResponseBody,
     /// The endpoint's connection, when both have agreed on another protocol.
-    pub upgraded: Option<(crate::proxy::end::End, Vec<u8>)>,
+    pub upgraded: Option<Upgraded>,
+}
+
+/// An endpoint's connection that is not HTTP any more.
+pub struct Upgraded {
+    /// The connection.
+    pub connected: Connected,
+    /// What has come of the new protocol.
+    pub early: Vec<u8>,
 }
 
 /// Where a response's body comes from.
@@ -36,6 +45,8 @@ pub enum ResponseBody {
     Http1(Box<client1::Transfer>),
     /// A stream of an HTTP/2 connection.
     Http2(Box<client2::Transfer>),
+    /// No response at all: the client's stream ends as the endpoint's did.
+    Reset(Reason),
 }
 
 /// Why a response ends before its end.
@@ -65,7 +76,7 @@ impl ResponseBody {
     /// True when nothing more comes.
     pub fn is_end(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Reset(_) => true,
             Self::Http1(transfer) => transfer.is_end(),
             Self::Http2(transfer) => transfer.is_end(),
         }
@@ -74,7 +85,7 @@ impl ResponseBody {
     /// Bytes of the request's body so far.
     pub fn request_bytes(&self) -> u64 {
         match self {
-            Self::Empty => 0,
+            Self::Empty | Self::Reset(_) => 0,
             Self::Http1(transfer) => transfer.request_bytes(),
             Self::Http2(transfer) => transfer.request_bytes(),
         }
@@ -83,7 +94,7 @@ impl ResponseBody {
     /// The next piece; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         match self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Reset(_) => Poll::Ready(None),
             Self::Http1(transfer) => transfer.poll_piece(cx).map_err(|error| match error {
                 client1::TransferError::Body(fault) => Broken::Client(fault),
                 _ => Broken::Endpoint,

@@ -83,6 +83,34 @@ impl Wire {
         self.state().ended
     }
 
+    /// Ends our direction and waits for the end of the other: a reset would overtake what the peer
+    /// has not read yet.
+    pub fn poll_goodbye(&self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let mut state = self.state();
+        ready!(state.poll_send(cx))?;
+        let Some(end) = &mut state.end else { return Poll::Ready(Err(Fault::Reset)) };
+        ready!(end.poll_shutdown(cx))?;
+        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            while ready!(end.poll_read(cx, scratch))? > 0 {}
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Both directions have ended: closing is no reset.
+    pub fn disarm(&self) {
+        if let Some(end) = &self.state().end {
+            end.disarm();
+        }
+    }
+
+    /// These were read by somebody who had no use for them.
+    pub fn put_back(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        let mut ahead = bytes.to_vec();
+        ahead.extend_from_slice(state.ahead.get(state.taken..).unwrap_or_default());
+        (state.ahead, state.taken) = (ahead, 0);
+    }
+
     /// Takes the connection out, with bytes that were read and nobody has asked for.
     pub fn into_end(self) -> Option<(End, Vec<u8>)> {
         let mut state = self.state();

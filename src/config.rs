@@ -2,8 +2,9 @@
 //!
 //! `schema` lists the keys, `load` gathers the layers (defaults, file, `config.d`, environment,
 //! flags), `raw` is the tree of values with their origins, `check` turns it into [`Settings`],
-//! `problem` is what they report, `print` the way back to TOML and `json_schema` what editors read. Nothing else in the crate reads
-//! files, variables or flags for configuration.
+//! `problem` is what they report, `print` the way back to TOML, `json_schema` what editors read and
+//! `warnings` what is correct and yet may not be meant. Nothing else in the crate reads files,
+//! variables or flags for configuration.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod schema;
+pub mod warnings;
 
 /// A complete, checked configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -200,6 +200,8 @@ const RULE: &[Key] = &[
     Key::new("identities", Kind::Texts(Some(&["*"]))),
     Key::new("networks", Kind::Mixed(NETWORK, None)),
     Key::new("targets", Kind::Texts(Some(&["*"]))),
+    Key::new("methods", Kind::Texts(None)),
+    Key::new("paths", Kind::Texts(None)),
 ];
 
 const NETWORK: &[Key] =

@@ -71,6 +71,10 @@ struct RuleView<'a> {
     networks: Vec<NetworkView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     targets: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -232,6 +236,8 @@ fn rule_view(rule: &Rule) -> RuleView<'_> {
         identities: rule.identities.iter().map(ToString::to_string).collect(),
         networks: rule.networks.iter().map(network).collect(),
         targets: rule.targets.iter().map(ToString::to_string).collect(),
+        methods: rule.methods.iter().map(ToString::to_string).collect(),
+        paths: rule.paths.iter().map(ToString::to_string).collect(),
     }
 }
 

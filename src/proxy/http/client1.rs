@@ -315,14 +315,12 @@ impl Transfer {
         if !self.is_end() {
             return;
         }
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else { return };
         let whole = matches!(self.upload.state, UploadState::Done);
-        if whole {
-            // Both directions have ended as they should: closing is no reset.
-            connection.rests();
-        }
         if whole && self.keeps_alive && self.received.is_empty() {
             self.place.give_back(connection);
+        } else if whole {
+            connection.close();
         }
     }
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
-use tokio::time::Instant;
 
 use super::body::{BodyFault, Piece, RequestBody};
 use super::windows::Window;

@@ -275,9 +275,10 @@ impl Attempt<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS && !leaves {
             return Err(Failure::Endpoint.into());
         }
-        let (upgraded, body) = match leaves.then(|| transfer.into_upgraded()) {
-            Some(upgraded) => (upgraded, ResponseBody::Empty),
-            None => (None, ResponseBody::Http1(Box::new(transfer))),
+        let (upgraded, body) = if leaves {
+            (transfer.into_upgraded(), ResponseBody::Empty)
+        } else {
+            (None, ResponseBody::Http1(Box::new(transfer)))
         };
         let upgraded = upgraded.map(|(connection, early)| Upgraded {
             connected: Connected {

@@ -83,8 +83,8 @@ impl Connection {
         self.end.poll_flush(cx)
     }
 
-    /// It rests between two requests: closing it is no reset.
-    pub fn rests(&mut self) {
+    /// Closes it between two requests, which is no reset.
+    pub fn close(mut self) {
         self.end.disarm();
         self.counted.errno = Some("");
     }
@@ -161,6 +161,7 @@ impl Place {
                     connection.reused = true;
                     return Some(connection);
                 }
+                connection.close();
             }
             None
         })
@@ -169,12 +170,13 @@ impl Place {
     /// Keeps a connection for the next request.
     pub fn give_back(&self, connection: Connection) {
         if self.is_private {
-            return;
+            return connection.close();
         }
         let begin = POOL.with_borrow_mut(|pool| {
             let idle = &mut pool.of(&self.endpoint).idle;
-            if idle.len() < self.bounds.most {
-                idle.push((connection, Instant::now()));
+            match idle.len() < self.bounds.most {
+                true => idle.push((connection, Instant::now())),
+                false => connection.close(),
             }
             !std::mem::replace(&mut pool.is_swept, true)
         });
@@ -246,7 +248,10 @@ impl Pool {
     /// Drops what has waited for long enough; false when nothing is left.
     fn sweep(&mut self, idle: Duration) -> bool {
         self.endpoints.retain(|_, pooled| {
-            pooled.idle.retain(|(connection, since)| since.elapsed() < idle && connection.is_quiet());
+            let waits = |(connection, since): &mut (Connection, Instant)| {
+                since.elapsed() >= idle || !connection.is_quiet()
+            };
+            pooled.idle.extract_if(.., waits).for_each(|(connection, _)| connection.close());
             pooled.http2.retain(|connection| !connection.is_idle_for(HTTP2_IDLE));
             // A dialing lock that somebody holds is as good as a connection.
             !pooled.idle.is_empty()

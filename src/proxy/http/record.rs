@@ -131,7 +131,7 @@ impl Record {
             error,
             retries: self.retries,
             failed,
-        });
+        }, selection);
     }
 }
 

@@ -55,7 +55,7 @@ pub async fn serve(
     let upgraded = Slot::default();
     let service = service_fn(|request| {
         let (context, upgraded) = (Arc::clone(context), Arc::clone(&upgraded));
-        async move { Ok::<_, Infallible>(answer(context, request, upgraded).await) }
+        Box::pin(async move { Ok::<_, Infallible>(answer(context, request, upgraded).await) })
     });
     let mut builder = Builder::new();
     builder
@@ -63,7 +63,8 @@ pub async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .half_close(false);
-    let mut connection = builder.serve_connection(TokioIo::new(wire.clone()), service);
+    let io = TokioIo::new(wire.clone());
+    let mut connection = builder.serve_connection(io, service);
     let age = context.rules.http.age().unwrap_or(Duration::MAX / 4);
     let mut leave = pin!(tokio::time::timeout(age, stopping));
     let mut is_leaving = false;

@@ -227,11 +227,7 @@ mod tests {
         for (mode, alpn, expected) in [
             (SessionMode::Auto, Alpn::None, None),
             (SessionMode::Http, Alpn::None, Some(SessionProtocol::Http1)),
-            (
-                SessionMode::Http,
-                Alpn::Http(SessionProtocol::Http2),
-                Some(SessionProtocol::Http2),
-            ),
+            (SessionMode::Http, Alpn::Http(SessionProtocol::Http2), Some(SessionProtocol::Http2)),
         ] {
             let table = table(mode);
             let route = table.by_name("web.ns", port(80)).cloned().expect("there");

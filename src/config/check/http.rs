@@ -20,23 +20,21 @@ const BUDGETS: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// Reads the section.
 pub fn http(at: &Cursor<'_>) -> Option<HttpSettings> {
-    let streams = at
-        .required("max_concurrent_streams", "a number", |at| at.integer(1..=MOST_STREAMS));
+    let streams =
+        at.required("max_concurrent_streams", "a number", |at| at.integer(1..=MOST_STREAMS));
     let number = |at: &Cursor<'_>| at.integer(1..=MOST_REQUESTS);
     let in_flight = at.required("max_requests_in_flight", "a number", number);
     let headers = at.required("max_header_list_size", "a size", |at| {
         bytes(at, "a size from 4KiB to 1MiB, like \"64KiB\"", HEADER_LISTS)
     });
-    let body = at.optional("max_body_size", |at| {
-        bytes(at, "a size like \"100MiB\"", 0..=u64::MAX)
-    });
+    let body = at.optional("max_body_size", |at| bytes(at, "a size like \"100MiB\"", 0..=u64::MAX));
     let body_timeout = at.optional("body_timeout", |at| duration(at, SHORTEST..=LONGEST));
     let age = at.required("max_connection_age", "a duration", |at| match at.text() {
         Some("off") => Some(None),
         _ => duration(at, SECOND..=LONGEST).map(Some),
     });
-    let idle = at
-        .required("pool_idle_timeout", "a duration", |at| duration(at, SHORTEST..=LONGEST));
+    let idle =
+        at.required("pool_idle_timeout", "a duration", |at| duration(at, SHORTEST..=LONGEST));
     let max_idle = at.required("max_idle_connections", "a number", number);
     let budget = at.required("window_budget", "a size", |at| {
         bytes(at, "a size from 1MiB to 1024GiB, like \"256MiB\"", BUDGETS)

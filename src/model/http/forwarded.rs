@@ -104,8 +104,7 @@ mod tests {
     #[test]
     fn writes_as_linkerd_does() {
         let value = element(OWN, "a.b", "web.ns.svc.cluster.local:8080").expect("a value");
-        let expected =
-            format!("by={OWN};for=a.b;host=web.ns.svc.cluster.local:8080;proto=https");
+        let expected = format!("by={OWN};for=a.b;host=web.ns.svc.cluster.local:8080;proto=https");
         assert_eq!(value, expected.as_str());
         let spiffe = element("spiffe://a/b", "spiffe://a/c;d", "h").expect("a value");
         assert_eq!(spiffe, "by=spiffe://a/b;for=\"spiffe://a/c;d\";host=h;proto=https");

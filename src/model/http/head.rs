@@ -100,7 +100,11 @@ pub fn write_request(
     out.put_slice(line.method.as_str().as_bytes());
     out.put_u8(b' ');
     out.put_slice(line.target.as_bytes());
-    out.put_slice(if line.version == Version::HTTP_10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+    out.put_slice(if line.version == Version::HTTP_10 {
+        b" HTTP/1.0\r\n"
+    } else {
+        b" HTTP/1.1\r\n"
+    });
     field(out, &HOST, line.host.as_bytes());
     for (name, value) in headers {
         if !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | TE) {

@@ -1,8 +1,6 @@
 //! Headers that are about one hop, and those that only we may set.
 
-use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 /// The verified identity of the client, for the endpoint.

@@ -122,10 +122,7 @@ impl RequestBody {
     }
 
     /// The next piece; `None` at the end.
-    pub fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece, BodyFault>>> {
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyFault>>> {
         let piece = match self.again.pop_front() {
             Some(piece) => piece,
             None => match ready!(self.poll_source(cx)) {
@@ -194,10 +191,7 @@ impl RequestBody {
     }
 }
 
-fn poll_http1(
-    body: &mut Incoming,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Piece, BodyFault>>> {
+fn poll_http1(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyFault>>> {
     loop {
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {
             return Poll::Ready(None);

@@ -242,10 +242,7 @@ impl Transfer {
         }
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Piece>, TransferError>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, TransferError>> {
         BUFFER.with_borrow_mut(|buffer| {
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(Err(TransferError::Closed));
@@ -438,8 +435,7 @@ impl Upload {
             self.enqueue(data);
             self.enqueue(Bytes::from_static(chunked::END_OF_CHUNK));
         } else {
-            self.left =
-                self.left.checked_sub(data.len() as u64).ok_or(TransferError::Length)?;
+            self.left = self.left.checked_sub(data.len() as u64).ok_or(TransferError::Length)?;
             self.enqueue(data);
         }
         Ok(())

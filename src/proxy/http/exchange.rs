@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Bounds, BodyFault, RequestBody, Source};
+use super::body::{BodyFault, Bounds, RequestBody, Source};
 use super::client1::{self, Transfer};
 use super::client2::{self, Http2};
 use super::context::Context;
@@ -104,8 +104,7 @@ fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Ar
     let route = context.route().ok_or(Failure::UnknownTarget)?;
     let policy = context.gateway.state.policy.load();
     let facts = RequestFacts { method: request.method.as_str(), path: request.path() };
-    let verdict =
-        authorize_request(&policy, &context.client, context.source, &route.target, facts);
+    let verdict = authorize_request(&policy, &context.client, context.source, &route.target, facts);
     match &verdict {
         Ok(allowed) => record.authorized(true, &allowed.rule),
         Err(denied) => {
@@ -147,7 +146,8 @@ async fn forward(
         };
         let place = OpenCount::new(endpoint);
         let is_last = tried.len() + 1 == route.endpoints.len();
-        let until = if is_last { deadline } else { deadline.min(Instant::now() + connector.timeout) };
+        let until =
+            if is_last { deadline } else { deadline.min(Instant::now() + connector.timeout) };
         let attempt = Attempt { context, route, endpoint, until };
         let failed = match attempt.run(request, interim).await {
             Ok(response) => {
@@ -215,10 +215,7 @@ impl Attempt<'_> {
     }
 
     /// Connects; a request that was not sent yet may go elsewhere.
-    async fn dial(
-        &self,
-        session: SessionProtocol,
-    ) -> Result<(End, Option<Identity>), Failure> {
+    async fn dial(&self, session: SessionProtocol) -> Result<(End, Option<Identity>), Failure> {
         let context = self.context;
         let gateway = &context.gateway;
         let credentials = gateway.state.credentials.load_full().ok_or(Failure::Unexpected)?;
@@ -258,8 +255,7 @@ impl Attempt<'_> {
         let body = std::mem::replace(&mut request.body, nothing());
         let method = request.method.clone();
         let expects = request.expects_continue();
-        let mut transfer =
-            Transfer::new(connection, place, method, head, body, framing, expects);
+        let mut transfer = Transfer::new(connection, place, method, head, body, framing, expects);
         let head = loop {
             match transfer.head().await {
                 Ok(client1::Head::Interim(status, headers)) => interim.pass(status, headers),
@@ -322,11 +318,7 @@ impl Attempt<'_> {
         Failure::Endpoint.into()
     }
 
-    fn connection(
-        &self,
-        end: End,
-        identity: Option<&Identity>,
-    ) -> Connection {
+    fn connection(&self, end: End, identity: Option<&Identity>) -> Connection {
         let bytes = Arc::<ByteCounts>::default();
         let transport = self.context.gateway.metrics.endpoint_transport(
             &self.route.target,

@@ -37,11 +37,7 @@ pub struct Request {
 
 impl Request {
     /// One that came over HTTP/2.
-    pub fn from_http2(
-        head: http::request::Parts,
-        body: RequestBody,
-        is_plain: bool,
-    ) -> Self {
+    pub fn from_http2(head: http::request::Parts, body: RequestBody, is_plain: bool) -> Self {
         let http::request::Parts { method, uri, mut headers, .. } = head;
         let orig = headers.remove(ORIG_PROTO).as_ref().and_then(orig_proto::parse);
         let is_grpc = orig.is_none() && is_grpc(&headers);

@@ -229,7 +229,8 @@ struct Pool {
 }
 
 struct Pooled {
-    endpoint: Arc<Endpoint>,
+    /// Alive, so that no other endpoint gets its address.
+    _endpoint: Arc<Endpoint>,
     idle: Vec<(Connection, Instant)>,
     http2: Vec<Http2>,
     dialing: Arc<tokio::sync::Mutex<()>>,
@@ -238,7 +239,7 @@ struct Pooled {
 impl Pool {
     fn of(&mut self, endpoint: &Arc<Endpoint>) -> &mut Pooled {
         self.endpoints.entry(Arc::as_ptr(endpoint) as usize).or_insert_with(|| Pooled {
-            endpoint: Arc::clone(endpoint),
+            _endpoint: Arc::clone(endpoint),
             idle: Vec::new(),
             http2: Vec::new(),
             dialing: Arc::default(),

@@ -108,30 +108,33 @@ impl Record {
         if !selection.wants(is_problem(status, self.grpc_status, error, failed)) {
             return;
         }
-        log_request(&RequestRecord {
-            id: self.context.live.id,
-            request: self.number,
-            peer: self.context.source,
-            identity: Some(&self.context.client),
-            method: self.method.as_str(),
-            path: self.uri.path(),
-            version: match self.version {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_11 => "HTTP/1.1",
-                _ => "HTTP/2",
+        log_request(
+            &RequestRecord {
+                id: self.context.live.id,
+                request: self.number,
+                peer: self.context.source,
+                identity: Some(&self.context.client),
+                method: self.method.as_str(),
+                path: self.uri.path(),
+                version: match self.version {
+                    Version::HTTP_10 => "HTTP/1.0",
+                    Version::HTTP_11 => "HTTP/1.1",
+                    _ => "HTTP/2",
+                },
+                route: Some(self.context.asked.target()),
+                rule: self.rule.as_deref(),
+                endpoint: self.endpoint,
+                status,
+                grpc_status: self.grpc_status,
+                request_bytes: self.request_bytes,
+                response_bytes: self.response_bytes,
+                latency: self.started.elapsed(),
+                error,
+                retries: self.retries,
+                failed,
             },
-            route: Some(self.context.asked.target()),
-            rule: self.rule.as_deref(),
-            endpoint: self.endpoint,
-            status,
-            grpc_status: self.grpc_status,
-            request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes,
-            latency: self.started.elapsed(),
-            error,
-            retries: self.retries,
-            failed,
-        }, selection);
+            selection,
+        );
     }
 }
 

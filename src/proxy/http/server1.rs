@@ -112,8 +112,7 @@ async fn answer(
     let body = RequestBody::new(Source::Http1(incoming), context.rules.http.body());
     let request = Request::from_http1(head, body);
     let mut record = Record::new(&context, &request);
-    let Answered { response, place } =
-        exchange(&context, request, &mut record, &mut Nobody).await;
+    let Answered { response, place } = exchange(&context, request, &mut record, &mut Nobody).await;
     record.answered(response.status, &response.headers);
     let mut headers = response.headers;
     close_http1(&mut headers);

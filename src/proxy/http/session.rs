@@ -42,7 +42,11 @@ pub struct Opening {
 }
 
 /// Serves a session to its end.
-pub async fn serve(gateway: &Arc<Gateway>, session: &mut Session, opening: Box<Opening>) -> Outcome {
+pub async fn serve(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    opening: Box<Opening>,
+) -> Outcome {
     let Opening { end, early, protocol, asked, client, own, rules, is_plain } = *opening;
     let live = Arc::clone(&session.registration);
     live.enter(Stage::Http);

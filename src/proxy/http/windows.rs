@@ -33,6 +33,7 @@ impl Windows {
         let left = budget.saturating_sub(self.handed_out.load(Ordering::Relaxed));
         let bytes = share(left);
         self.handed_out.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.http_windows(bytes.cast_signed());
         Window { bytes, windows: Arc::clone(self) }
     }
 }
@@ -63,6 +64,7 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         self.windows.handed_out.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.windows.metrics.http_windows(-self.bytes.cast_signed());
     }
 }
 

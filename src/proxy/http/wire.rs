@@ -155,10 +155,8 @@ impl State {
                 };
                 self.ended |= count == 0;
                 self.count_read(count);
-                let (now, later) = scratch
-                    .get(..count)
-                    .unwrap_or_default()
-                    .split_at(count.min(to.remaining()));
+                let (now, later) =
+                    scratch.get(..count).unwrap_or_default().split_at(count.min(to.remaining()));
                 to.put_slice(now);
                 if !later.is_empty() {
                     self.ahead = spare();

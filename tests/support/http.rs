@@ -15,6 +15,7 @@ pub mod delay;
 pub mod frames;
 pub mod hpack;
 pub mod linkerd;
+pub mod meshed;
 pub mod scripted;
 
 /// What clients ask for, and the authority of their requests.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
@@ -130,18 +131,24 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Ends it and all its connections at once.
-    pub fn stop(&self) {
+    /// Ends it and all its connections at once, in the middle of whatever they do; returns when the
+    /// last one has ended.
+    pub async fn stop(&self) {
         self.stop.cancel();
+        // Each connection holds one.
+        while Arc::strong_count(&self.seen) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
-/// An HTTP/1.1 service that answers everything with `body`.
+/// A service that answers everything with `body`.
 pub fn saying(protocol: Protocol, body: &'static str) -> Backend {
     Backend::start(protocol, move |_| async move { reply(body) })
 }
 
-async fn record<F, R>(
+/// Records a request when it is complete, and answers it.
+pub async fn record<F, R>(
     connection: usize,
     request: Request<Incoming>,
     seen: Arc<Mutex<Vec<Seen>>>,

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use super::super::client::{Client, header_for};
-use super::{TARGET, runtime};
+use super::{TARGET, run, runtime};
 
 /// The client's end of mTLS.
 pub type Tls = tokio_rustls::client::TlsStream<TcpStream>;
@@ -127,19 +127,22 @@ impl Session {
 
     /// A whole exchange.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, h2::Error> {
-        let (parts, body) = request.into_parts();
-        let (response, mut stream) =
-            self.begin(Request::from_parts(parts, ()), body.is_empty()).await?;
-        if !body.is_empty() {
-            // The answer may come, and the stream end, before the upload does.
-            let _ = upload(&mut stream, body, true).await;
-        }
-        answer(response).await
+        exchange(self.requests.clone(), request).await
+    }
+
+    /// The same, while the test goes on; [`finished`] gives the answer.
+    pub fn spawn(&self, request: Request<Bytes>) -> JoinHandle<Result<Answer, h2::Error>> {
+        runtime().spawn(exchange(self.requests.clone(), request))
     }
 
     /// A GET that has been HTTP/1.1.
     pub async fn get(&self, path: &str) -> Result<Answer, h2::Error> {
         self.send(marked("GET", path).body(Bytes::new()).expect("a request")).await
+    }
+
+    /// Drops the connection where it is.
+    pub fn abort(self) {
+        self.driver.abort();
     }
 
     /// Waits for the end of the connection.
@@ -152,6 +155,25 @@ impl Session {
     pub async fn wait_for_end(&mut self) -> Result<(), h2::Error> {
         (&mut self.driver).await.expect("no panic")
     }
+}
+
+async fn exchange(
+    requests: SendRequest<Bytes>,
+    request: Request<Bytes>,
+) -> Result<Answer, h2::Error> {
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, ());
+    let (response, mut stream) = requests.ready().await?.send_request(request, body.is_empty())?;
+    if !body.is_empty() {
+        // The answer may come, and the stream end, before the upload does.
+        let _ = upload(&mut stream, body, true).await;
+    }
+    answer(response).await
+}
+
+/// What a spawned exchange has come to.
+pub fn finished<T>(exchange: JoinHandle<T>) -> T {
+    run(exchange).expect("no panic")
 }
 
 /// Sends as much as the windows allow, until all is sent; the error that stopped it.

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod dns;
 pub mod gateway;
+pub mod http;
 pub mod namespace;
 pub mod probe;
 pub mod process;

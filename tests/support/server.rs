@@ -27,20 +27,9 @@ pub struct Server {
 impl Server {
     /// Presents `leaf`, asks for no certificate, and speaks `protocols`.
     pub fn new(leaf: &TestLeaf, protocols: &[&[u8]]) -> Self {
-        let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes());
-        let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
-        let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a certificate");
-        config.send_half_rtt_data = true;
-        config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
         let (address, accepted) = backend::handed_over();
-        Self { address, config: Arc::new(config), accepted: Mutex::new(accepted) }
+        let config = Arc::new(configuration(leaf, protocols));
+        Self { address, config, accepted: Mutex::new(accepted) }
     }
 
     /// The next connection, when its handshake is complete.
@@ -70,6 +59,23 @@ impl Server {
         assert_eq!(header, expected);
         stream
     }
+}
+
+/// Presents `leaf`, asks for no certificate, and speaks `protocols`.
+pub fn configuration(leaf: &TestLeaf, protocols: &[&[u8]]) -> ServerConfig {
+    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    config.send_half_rtt_data = true;
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    config
 }
 
 /// The transport header's protocol.

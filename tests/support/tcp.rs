@@ -38,17 +38,20 @@ pub fn read_to_fault(stream: &mut impl Read) -> (Vec<u8>, Option<ErrorKind>) {
 
 /// The same for a TLS client that reads without writing first, as one must after a failed write.
 pub fn read_only(stream: &mut super::client::Stream) -> (Vec<u8>, Option<ErrorKind>) {
-    struct ReadOnly<'s>(&'s mut super::client::Stream);
-    impl Read for ReadOnly<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let stream = &mut *self.0;
-            while stream.conn.wants_read() && stream.conn.read_tls(&mut stream.sock)? > 0 {
-                stream.conn.process_new_packets().map_err(std::io::Error::other)?;
-            }
-            stream.conn.reader().read(buffer)
-        }
-    }
     read_to_fault(&mut ReadOnly(stream))
+}
+
+/// A TLS client's stream that reads without writing first.
+pub struct ReadOnly<'s>(pub &'s mut super::client::Stream);
+
+impl Read for ReadOnly<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let stream = &mut *self.0;
+        while stream.conn.wants_read() && stream.conn.read_tls(&mut stream.sock)? > 0 {
+            stream.conn.process_new_packets().map_err(std::io::Error::other)?;
+        }
+        stream.conn.reader().read(buffer)
+    }
 }
 
 /// The next thing to be read must be a reset, after exactly `expected`.

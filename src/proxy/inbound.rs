@@ -52,6 +52,7 @@ impl Gateway {
     /// A gateway whose first connections find these rules.
     pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
         let admission = Arc::new(Admission::new(Arc::clone(&metrics)));
+        metrics.http_window_budget(rules.http.settings.window_budget);
         Self {
             admission,
             rules: ArcSwap::from_pointee(rules),

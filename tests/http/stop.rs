@@ -66,7 +66,7 @@ fn term_asks_sessions_to_end_and_lets_their_requests_finish() {
 #[test]
 fn a_session_without_requests_ends_at_once() {
     let mut parties = scripted();
-    let session = parties.session();
+    let mut session = parties.session();
     let answer = session.spawn(get("/"));
     let mut backend = parties.backend();
     head(&mut backend);
@@ -74,7 +74,7 @@ fn a_session_without_requests_ends_at_once() {
     assert_eq!(finished(answer).expect("a response").status, 200);
     let begun = Instant::now();
     parties.parties.gateway.signal("TERM");
-    run(session.ended()).expect("a clean end");
+    run(session.wait_for_end()).expect("a clean end");
     assert_eq!(parties.parties.gateway.wait().code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

@@ -179,8 +179,13 @@ pub struct Peer {
 impl Peer {
     /// A Linkerd session for [`TARGET`]; nothing of HTTP/2 has been written.
     pub fn connect(client: &Client, address: SocketAddr) -> Self {
+        Self::connect_to(client, address, TARGET)
+    }
+
+    /// The same for any target.
+    pub fn connect_to(client: &Client, address: SocketAddr, target: &str) -> Self {
         let mut stream = client.connect(address).expect("a handshake");
-        let header = header_for(TARGET, Some(SessionProtocol::Http2));
+        let header = header_for(target, Some(SessionProtocol::Http2));
         stream.write_all(&header).and_then(|()| stream.flush()).expect("the header is sent");
         Self::over(Box::new(stream))
     }

@@ -206,6 +206,7 @@ impl App {
         tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");
         gates.listeners.close();
         stop.accepting.cancel();
+        self.state.closing.cancel();
         let accepted = async {
             for acceptor in acceptors {
                 let _ = acceptor.await;

@@ -2,8 +2,9 @@
 //!
 //! `schema` lists the keys, `load` gathers the layers (defaults, file, `config.d`, environment,
 //! flags), `raw` is the tree of values with their origins, `check` turns it into [`Settings`],
-//! `problem` is what they report, `print` the way back to TOML and `json_schema` what editors read. Nothing else in the crate reads
-//! files, variables or flags for configuration.
+//! `problem` is what they report, `print` the way back to TOML, `json_schema` what editors read and
+//! `warnings` what is correct and yet may not be meant. Nothing else in the crate reads files,
+//! variables or flags for configuration.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::access::LoggedRequests;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
@@ -25,6 +27,7 @@ pub mod print;
 pub mod problem;
 pub mod raw;
 pub mod schema;
+pub mod warnings;
 
 /// A complete, checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub struct Settings {
     pub identity: IdentitySettings,
     /// `[limits]`
     pub limits: LimitSettings,
+    /// `[http]`
+    pub http: HttpSettings,
     /// `[log]`
     pub log: LogSettings,
     /// `[dns]`
@@ -187,6 +192,29 @@ pub enum LogFormat {
     Text,
 }
 
+/// `[http]`: sessions whose requests are seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSettings {
+    /// Requests of one HTTP/2 session that may be in flight.
+    pub max_concurrent_streams: u32,
+    /// Requests of all sessions that may be in flight.
+    pub max_requests_in_flight: usize,
+    /// Bytes of a request's header list, as HTTP/2 counts them.
+    pub max_header_list_size: u32,
+    /// Bytes of a request's body; `None` for any number.
+    pub max_body_size: Option<u64>,
+    /// Without a byte of a request's body that has to come; `None` waits for ever.
+    pub body_timeout: Option<Duration>,
+    /// After which a session is asked to end; `None` never.
+    pub max_connection_age: Option<Duration>,
+    /// How long an endpoint's HTTP/1 connection is kept for the next request.
+    pub pool_idle_timeout: Duration,
+    /// Kept HTTP/1 connections of one endpoint, for each worker.
+    pub max_idle_connections: usize,
+    /// Bytes of the receive windows of all sessions together.
+    pub window_budget: u64,
+}
+
 /// `[log]`: the process log and the access log, both on standard error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
@@ -194,14 +222,16 @@ pub struct LogSettings {
     pub level: String,
     /// The form of all lines.
     pub format: LogFormat,
-    /// One line per connection when it ends.
+    /// One line per connection when it ends, and lines of requests.
     pub access: bool,
     /// The outcomes that have a line; `None` for all.
     pub access_outcomes: Option<Vec<Outcome>>,
     /// Clean ends of shorter connections have no line.
     pub access_min_duration: Duration,
-    /// One in so many clean ends has a line.
+    /// One in so many clean ends has a line, and one in so many requests without a problem.
     pub access_sample: u64,
+    /// The requests of HTTP sessions that have a line.
+    pub access_requests: LoggedRequests,
 }
 
 /// `[dns]`: resolution of `dns` routes.

@@ -3,11 +3,14 @@
 //! Bytes and the current time are passed in. Everything here is property-tested or fuzzed, and
 //! nothing here may import another part of this crate.
 
+pub mod access;
 pub mod backoff;
 pub mod balance;
 pub mod certificate;
+pub mod classify;
 pub mod counts;
 pub mod header;
+pub mod http;
 pub mod identity;
 pub mod last_use;
 pub mod notice;

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod end;
 pub mod handshake;
 pub mod header;
+pub mod http;
 pub mod identify;
 pub mod inbound;
 pub mod limits;

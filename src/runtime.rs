@@ -152,6 +152,13 @@ impl Worker {
     }
 }
 
+/// Runs what serves several connections of this worker, beside them: the other end of a pooled
+/// connection, a pool's sweep. It ends with its work, at the latest with the worker's runtime.
+#[allow(clippy::disallowed_methods, reason = "this is the place that spawns")]
+pub fn spawn_here(task: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(task));
+}
+
 /// Beats until `stop`. A worker is alive for as long as this runs on its thread.
 async fn live(heartbeat: Heartbeat, stop: CancellationToken) -> io::Result<()> {
     let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);

@@ -45,6 +45,9 @@ pub struct State {
     /// Cancelled when the process begins to stop: `/ready` says no from then on, and kept
     /// connections to the admin port end, while the data path still accepts.
     pub draining: CancellationToken,
+    /// Cancelled after that, when nothing is accepted any more: HTTP sessions ask their clients to
+    /// go elsewhere.
+    pub closing: CancellationToken,
 }
 
 /// The configuration in force, for `/config_dump`.

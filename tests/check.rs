@@ -119,3 +119,42 @@ fn problems_of_the_configuration_come_first_and_all_together() {
     std::fs::remove_file(setup.path().join("web/tls.key")).expect("removed");
     setup.refuses(&["2 problems", "ca.crt cannot be read", "web/tls.key cannot be read"]);
 }
+
+#[test]
+fn rules_about_requests_are_warned_of_where_requests_are_not_seen() {
+    let setup = Setup::new();
+    let rule = |name: &str, action: &str, more: &str| {
+        format!("[[policy.rule]]\nname = \"{name}\"\naction = \"{action}\"\n{more}\n")
+    };
+    let route = |target: &str, more: &str| {
+        format!("[[route]]\ntarget = \"{target}:80\"\nendpoints = [\"127.0.0.1:1\"]\n{more}\n")
+    };
+    let rules = [
+        rule("plain", "allow", "identities = [\"a.b\"]"),
+        rule("no admin", "deny", "paths = [\"/admin/*\"]"),
+        rule("reading", "allow", "methods = [\"GET\"]\ntargets = [\"bytes:*\"]"),
+        rule("seen", "allow", "methods = [\"GET\"]\ntargets = [\"http:*\"]"),
+    ];
+    let passthrough = "session = \"passthrough\"";
+    let routes = [
+        route("bytes", passthrough),
+        route("http", "session = \"http\""),
+        route("rest", "default = true"),
+        route("more", passthrough),
+    ];
+    setup.configure(&(rules.concat() + &routes.concat()));
+    let (out, error, code) = text(&setup.check());
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.starts_with("configuration ok: 5 routes"), "{out}");
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 2, "{error}");
+    let bytes = format!("bytes:80 ({passthrough})");
+    let routes = format!(": {bytes}, rest:80 (default = true), more:80 ({passthrough}), 1 more");
+    for (line, words) in lines.iter().zip([
+        ["\"no admin\" names methods or paths", "denies every connection", &routes],
+        ["\"reading\" names methods or paths", "allows nothing", &format!(": {bytes}")],
+    ]) {
+        assert!(line.starts_with("warning: policy.rule "), "{line}");
+        words.iter().for_each(|word| assert!(line.contains(word), "{line:?} lacks {word:?}"));
+    }
+}

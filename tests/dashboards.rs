@@ -89,9 +89,10 @@ fn missing(expression: &str, exposed: &Exposed) -> Vec<String> {
     missing
 }
 
-/// Alternatives of a matcher on `outcome` or `result` that no series will ever have.
+/// Alternatives of a matcher on `outcome`, `result` and the like that no series will ever have.
 fn unknown_values(label: &str, operator: &str, value: &str) -> Vec<String> {
     let known: Vec<&str> = match label {
+        "classification" => vec!["success", "failure"],
         "outcome" => Outcome::ALL.iter().map(|outcome| outcome.label()).collect(),
         "result" => vec!["ok", "error"],
         "role" => vec!["anchor", "intermediate", "leaf", "route"],
@@ -171,6 +172,7 @@ fn alerts_and_panels_name_only_what_the_gateway_exposes() {
         ),
         ("gateway_connections_total{outcome=\"close\"}", "value close of outcome"),
         ("gateway_connections_total{outcome=~\"closed|denyed\"}", "value denyed of outcome"),
+        ("response_total{classification=\"failed\"}", "value failed of classification"),
         ("sum by (clientid) (tcp_open_connections)", "label clientid"),
         (
             "gateway_handshake_duration_seconds{x=\"1\"}",

@@ -93,3 +93,80 @@ fn explain_says_the_same_offline_and_live() {
     let ask = ["explain", "--identity", "a b", "--source", "127.0.0.1", "--target", WEB];
     refused(&command(&ask, b""), "malformed");
 }
+
+const REQUEST_RULES: &str = r#"
+[[policy.rule]]
+name = "no admin"
+action = "deny"
+targets = ["api.*.svc.cluster.local:*"]
+paths = ["/admin/*"]
+
+[[policy.rule]]
+name = "reading"
+action = "allow"
+methods = ["GET", "HEAD"]
+paths = ["/api/*", "/healthz"]
+"#;
+
+/// A gateway with rules about requests.
+fn start_with_request_rules(ca: &TestCa) -> Gateway {
+    let nowhere = ([127, 0, 0, 1], 1).into();
+    let builder = Builder::new(ca).configure(REQUEST_RULES);
+    builder.route(WEB, &[nowhere]).route(API, &[nowhere]).start()
+}
+
+#[test]
+fn explain_tells_requests_from_relays() {
+    let ca = TestCa::new("ca");
+    let gateway = start_with_request_rules(&ca);
+    let (admin, file) = (gateway.admin.to_string(), gateway.file("gateway.toml"));
+    let file = file.to_str().expect("UTF-8");
+    let unseen = "a relay of bytes, whose requests are not seen";
+    let either_way = "services may read differently";
+    for (target, request, said) in [
+        (WEB, "", ["denied by default:deny", unseen, "reading: it names methods or paths, and"]),
+        (API, "", ["denied by no admin", unseen, "no admin: decides; it names methods or paths"]),
+        (WEB, "GET /%61pi?x", ["allowed by reading", "asked: GET /%61pi?x, compared as /api", ""]),
+        (
+            WEB,
+            "HEAD /healthz",
+            ["allowed by reading", "asked: HEAD /healthz\n", "reading: decides"],
+        ),
+        (WEB, "POST /apix", ["denied by", "POST is none of its methods; /apix is none of its", ""]),
+        (API, "GET /admin/x", ["denied by no admin", "> 0 deny no admin: decides\n", ""]),
+        (API, "GET /api", ["allowed by reading", "no admin: /api is none of its paths", ""]),
+        (API, "GET /api//x", ["denied by no admin", either_way, ""]),
+        (WEB, "GET /api/..;/x", ["denied by default:deny", either_way, "none of its paths"]),
+        (WEB, " /api", ["allowed by reading", "asked: GET /api\n", ""]),
+        (WEB, "HEAD ", ["denied by default:deny", "asked: HEAD /\n", ""]),
+    ] {
+        let mut ask =
+            vec!["explain", "--identity", CLIENT, "--source", "127.0.0.1", "--target", target];
+        let (method, path) = request.split_once(' ').unwrap_or_default();
+        for (flag, value) in [("--method", method), ("--path", path)] {
+            ask.extend([flag, value].iter().filter(|_| !value.is_empty()));
+        }
+        let offline = succeeds(&command(&[&ask[..], &["--config", file]].concat(), b""));
+        let live = succeeds(&command(&[&ask[..], &["--admin", &admin]].concat(), b""));
+        assert_eq!(offline, live);
+        said.iter().for_each(|said| assert!(offline.contains(said), "{request}: {offline}"));
+    }
+    let ask = ["explain", "--identity", CLIENT, "--source", "127.0.0.1", "--target", WEB];
+    refused(&command(&[&ask[..], &["--method", "G T"]].concat(), b""), "no token");
+    let policy = gateway.get("/policy");
+    assert!(
+        policy.contains(r#""methods":["GET","HEAD"],"paths":["/api/*","/healthz"]"#),
+        "{policy}"
+    );
+    assert!(gateway.get("/config_dump").contains(r#""paths":["/admin/*"]"#));
+}
+
+#[test]
+fn rules_about_requests_allow_no_relay_of_bytes_and_deny_all() {
+    let ca = TestCa::new("ca");
+    let mut gateway = start_with_request_rules(&ca);
+    for (target, rule) in [(API, "no admin"), (WEB, "default:deny")] {
+        refusal(&Client::new(&ca), gateway.address, &header_for(target, None));
+        assert_eq!(gateway.expect("denied")["rule"], rule);
+    }
+}

@@ -145,6 +145,27 @@ fn a_policy_change_cuts_exactly_the_connections_that_it_denies() {
 }
 
 #[test]
+fn a_rule_about_requests_cuts_relays_of_bytes_when_it_denies_and_only_then() {
+    let ca = TestCa::new("ca");
+    let echo = backend::echo();
+    let mut gateway = Builder::new(&ca).route(ECHO, &[echo]).route(OTHER, &[echo]).start();
+    let client = Client::new(&ca);
+    let mut allowed = client.open(gateway.address, ECHO);
+    let mut denied = client.open(gateway.address, OTHER);
+    assert!(is_served(&mut allowed) && is_served(&mut denied));
+    append(
+        &gateway,
+        "[[policy.rule]]\nname = \"no admin\"\naction = \"deny\"\npaths = [\"/admin/*\"]\n\
+         targets = [\"other.test.svc.cluster.local:7\"]\n\
+         [[policy.rule]]\nname = \"reading\"\naction = \"allow\"\nmethods = [\"GET\"]\n\
+         [[policy.rule]]\nname = \"all\"\naction = \"allow\"",
+    );
+    assert_eq!(reload(&gateway)["cut"], 1);
+    gateway.expect("no_longer_allowed");
+    assert!(!is_served(&mut denied) && is_served(&mut allowed));
+}
+
+#[test]
 fn a_changed_file_is_noticed_without_a_signal_when_that_is_configured() {
     let ca = TestCa::new("ca");
     let builder = Builder::new(&ca).route(ECHO, &[backend::echo()]);

@@ -1,4 +1,5 @@
-//! A decision of the policy: once per connection, and for every live one after a change.
+//! A decision of the policy: once per connection, and for every live one after a change; in HTTP
+//! sessions once per request.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -6,7 +7,8 @@ use std::net::IpAddr;
 use criterion::Criterion;
 use linkerd_gateway::model::identity::Identity;
 use linkerd_gateway::model::policy::{
-    Action, IdentityPattern, Network, Policy, Rule, TargetPattern,
+    Action, IdentityPattern, Method, Network, PathPattern, Policy, RequestFacts, Rule,
+    TargetPattern,
 };
 use linkerd_gateway::model::service::Target;
 
@@ -20,6 +22,22 @@ pub fn decision(criterion: &mut Criterion) {
         let policy = Policy::new((0..count).map(rule).collect());
         criterion.bench_function(&format!("policy/{count} rules"), |bencher| {
             bencher.iter(|| policy.decide(black_box(&who), from, black_box(&to)));
+        });
+    }
+    let request = RequestFacts { method: "GET", path: "/api/users/7?all" };
+    let about = |number| Rule {
+        methods: vec![Method::parse("GET").expect("a method")],
+        paths: vec![PathPattern::parse("/api/*").expect("a pattern")],
+        ..rule(number)
+    };
+    let connections = Policy::new((0..10).map(rule).collect());
+    let requests = Policy::new((0..10).map(about).collect());
+    for (name, policy) in [("connections", connections), ("requests", requests)] {
+        let name = format!("policy/a request, 10 rules about {name}");
+        criterion.bench_function(&name, |bencher| {
+            bencher.iter(|| {
+                policy.decide_request(black_box(&who), from, black_box(&to), black_box(request))
+            });
         });
     }
 }
@@ -38,5 +56,7 @@ fn rule(number: u32) -> Rule {
         ],
         networks: vec![Network { cidr, except: Vec::new() }],
         targets: vec![target(&format!("svc{number}.*.svc:*")), target("*.x:80")],
+        methods: Vec::new(),
+        paths: Vec::new(),
     }
 }

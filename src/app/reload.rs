@@ -141,14 +141,17 @@ impl Reloader {
         // The other half is in `Session::routed`: a connection registers its target and then asks
         // the policy; here the policy is swapped and then the targets are looked at.
         fence(Ordering::SeqCst);
-        let denied = |live: &Live| match (live.identity(), live.target()) {
-            (Some(identity), Some(target)) => {
-                policy.decide(identity, live.source().ip(), target).action == Action::Deny
-            }
-            _ => false,
-        };
+        let denied = |live: &Live| !still_allowed(&policy, live);
         self.state.connections.cancel_where(Outcome::NoLongerAllowed, denied)
     }
+}
+
+/// Whether a new policy lets a live connection go on. One that has not said yet where it goes will
+/// ask the policy itself.
+fn still_allowed(policy: &Policy, live: &Live) -> bool {
+    let (Some(identity), Some(target)) = (live.identity(), live.target()) else { return true };
+    let verdict = policy.decide(identity, live.source().ip(), target);
+    verdict.action == Action::Allow
 }
 
 /// Puts the next generation of the configuration where `/config_dump`, metrics and the admin server

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::Failure;
+use super::{Failure, output};
 use crate::config::Settings;
 use crate::config::load::{Loaded, Sources, load};
+use crate::config::warnings::warnings;
 use crate::control::credentials::{self, Source};
 
 /// Arguments of `check`.
@@ -20,12 +21,15 @@ pub struct CheckArgs {
     config: Option<PathBuf>,
 }
 
-/// Runs `check`.
+/// Runs `check`. Warnings go to standard error and change nothing else.
 ///
 /// # Errors
 /// When the configuration is wrong, or a file that it names.
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let loaded = load(&Sources::from_process(args.config.clone())).map_err(Failure::usage)?;
+    for warning in warnings(&loaded.settings) {
+        eprintln!("warning: {}", output::escape(&warning));
+    }
     credential_files(&loaded.settings)?;
     println!("configuration ok: {}", summary(&loaded));
     Ok(())

@@ -1,5 +1,5 @@
-//! `explain`: which policy rule decides about a connection, and why the others do not. Offline from
-//! a configuration, or from the rules that a running gateway has.
+//! `explain`: which policy rule decides about a connection or a request, and why the others do not.
+//! Offline from a configuration, or from the rules that a running gateway has.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -14,7 +14,8 @@ use super::{Failure, output};
 use crate::config::load::{Sources, load};
 use crate::model::identity::Identity;
 use crate::model::policy::{
-    Action, IdentityPattern, Match, NO_MATCH, NO_RULES, Network, Policy, Rule, TargetPattern,
+    Action, CanonicalPath, IdentityPattern, Match, Method, NO_MATCH, NO_RULES, Network,
+    PathPattern, Policy, RequestFacts, Requests, Rule, TargetPattern, Verdict,
 };
 use crate::model::service::{Port, Target};
 
@@ -35,6 +36,13 @@ pub struct ExplainArgs {
     /// Where to: name:port, or localhost:port for a port of the gateway's own host.
     #[arg(long, value_name = "NAME:PORT", value_parser = target)]
     target: Target,
+    /// The method of a request in an HTTP session; GET when only a path is given. Without both
+    /// a relay of bytes is explained.
+    #[arg(long, value_name = "METHOD", value_parser = Method::parse)]
+    method: Option<Method>,
+    /// The path of a request in an HTTP session; / when only a method is given.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// The configuration whose rules are asked.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
@@ -62,9 +70,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn report(args: &ExplainArgs, rules: Vec<Rule>) -> String {
-    let ExplainArgs { identity, source, target, .. } = args;
     let policy = Policy::new(rules);
-    let verdict = policy.decide(identity, *source, target);
+    let verdict = verdict(args, &policy);
     let mut text = String::new();
     let said = match verdict.action {
         Action::Allow => "allowed",
@@ -80,8 +87,8 @@ fn report(args: &ExplainArgs, rules: Vec<Rule>) -> String {
         NO_MATCH => writeln!(text, "  there are rules, and none of them matches"),
         _ => Ok(()),
     };
+    about_requests(args, &policy, &mut text);
     for (number, rule) in policy.rules().iter().enumerate() {
-        let matches = rule.matches(identity, *source, target);
         let decides = rule.name == verdict.rule;
         let _ = writeln!(
             text,
@@ -89,7 +96,7 @@ fn report(args: &ExplainArgs, rules: Vec<Rule>) -> String {
             if decides { ">" } else { " " },
             rule.action.label(),
             rule.name,
-            why(matches, decides, args)
+            why(rule, decides, args)
         );
         if decides && !args.all {
             break;
@@ -98,12 +105,57 @@ fn report(args: &ExplainArgs, rules: Vec<Rule>) -> String {
     text
 }
 
-fn why(matches: Match, decides: bool, args: &ExplainArgs) -> String {
-    if decides {
-        return "decides".to_owned();
+fn verdict(args: &ExplainArgs, policy: &Policy) -> Verdict {
+    let ExplainArgs { identity, source, target, .. } = args;
+    match args.request() {
+        Some(request) => policy.decide_request(identity, *source, target, request),
+        None => policy.decide(identity, *source, target),
     }
+}
+
+/// What was asked, where a rule's methods or paths make a difference.
+fn about_requests(args: &ExplainArgs, policy: &Policy, text: &mut String) {
+    let involved =
+        |rule: &Rule| rule.names_requests() && args.matches(rule, Requests::Unseen).connection();
+    let Some(request) = args.request() else {
+        if policy.rules().iter().any(involved) {
+            text.push_str(
+                "  this is about a relay of bytes, whose requests are not seen; for a request in an \
+                 HTTP session add --method and --path\n",
+            );
+        }
+        return;
+    };
+    let path = request.path.escape_debug();
+    let _ = match CanonicalPath::parse(request.path) {
+        Some(canonical) if canonical.strict() == request.path => {
+            writeln!(text, "  asked: {} {path}", request.method)
+        }
+        Some(canonical) => {
+            writeln!(text, "  asked: {} {path}, compared as {}", request.method, canonical.strict())
+        }
+        None => writeln!(
+            text,
+            "  asked: {} {path}, which services may read differently: no allow rule that names \
+             paths matches it, and every deny rule that names paths does",
+            request.method
+        ),
+    };
+}
+
+fn why(rule: &Rule, decides: bool, args: &ExplainArgs) -> String {
+    let request = args.request();
+    let matches = args.matches(rule, request.map_or(Requests::Unseen, Requests::One));
     if matches.all() {
-        return "matches too, but an earlier rule has decided".to_owned();
+        let unseen = if request.is_none() && rule.names_requests() {
+            "; it names methods or paths, and as requests are not seen it denies all"
+        } else {
+            ""
+        };
+        return match decides {
+            true => format!("decides{unseen}"),
+            false => "matches too, but an earlier rule has decided".to_owned(),
+        };
     }
     let mut reasons = Vec::new();
     if !matches.identity {
@@ -115,7 +167,34 @@ fn why(matches: Match, decides: bool, args: &ExplainArgs) -> String {
     if !matches.target {
         reasons.push(format!("{} is none of its targets", args.target));
     }
+    match request {
+        Some(request) => {
+            if !matches.method {
+                reasons.push(format!("{} is none of its methods", request.method));
+            }
+            if !matches.path {
+                reasons.push(format!("{} is none of its paths", request.path.escape_debug()));
+            }
+        }
+        None if !(matches.method && matches.path) => {
+            reasons.push("it names methods or paths, and requests are not seen".to_owned());
+        }
+        None => {}
+    }
     reasons.join("; ")
+}
+
+impl ExplainArgs {
+    /// The request; none for a relay of bytes.
+    fn request(&self) -> Option<RequestFacts<'_>> {
+        let (method, path) = (self.method.as_ref().map(Method::as_str), self.path.as_deref());
+        let request = RequestFacts { method: method.unwrap_or("GET"), path: path.unwrap_or("/") };
+        (method.is_some() || path.is_some()).then_some(request)
+    }
+
+    fn matches(&self, rule: &Rule, requests: Requests<'_>) -> Match {
+        rule.matches(&self.identity, self.source, &self.target, requests)
+    }
 }
 
 /// As policy writes targets: `localhost:80` is a port of the gateway's own host.
@@ -143,6 +222,10 @@ struct RunningRule {
     networks: Vec<RunningNetwork>,
     #[serde(default)]
     targets: Vec<String>,
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -185,12 +268,16 @@ impl RunningRule {
         };
         let identities = self.identities.iter().map(|text| IdentityPattern::parse(text));
         let targets = self.targets.iter().map(|text| TargetPattern::parse(text));
+        let methods = self.methods.iter().map(|text| Method::parse(text));
+        let paths = self.paths.iter().map(|text| PathPattern::parse(text));
         Ok(Rule {
             name: self.name.into(),
             action: if self.action == "allow" { Action::Allow } else { Action::Deny },
             identities: identities.collect::<Result<_, _>>()?,
             networks: self.networks.iter().map(network).collect::<anyhow::Result<_>>()?,
             targets: targets.collect::<Result<_, _>>()?,
+            methods: methods.collect::<Result<_, _>>()?,
+            paths: paths.collect::<Result<_, _>>()?,
         })
     }
 }

@@ -13,6 +13,7 @@ use super::{AdminSettings, DnsSettings, GatewaySettings, RecordLayer, RuntimeSet
 use crate::model::service::Port;
 
 mod endpoint;
+mod http;
 mod identity;
 mod limits;
 mod listeners;
@@ -43,6 +44,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     let admin = root.child("admin").and_then(|at| admin(&at));
     let identity = root.child("identity").and_then(|at| identity::identity(&at));
     let limits = root.child("limits").and_then(|at| limits::limits(&at));
+    let http = root.child("http").and_then(|at| http::http(&at));
     let log = root.child("log").and_then(|at| log::log(&at));
     let dns = root.child("dns").and_then(|at| dns(&at));
     let listeners = listeners::listeners(&root, gateway.as_ref(), admin.as_ref());
@@ -56,6 +58,7 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
         admin: admin?,
         identity: identity?,
         limits: limits?,
+        http: http?,
         log: log?,
         dns: dns?,
         policy: policy?,

@@ -87,6 +87,7 @@ pub const ROOT: &[Key] = &[
     Key::new("admin", Kind::Section(ADMIN)),
     Key::new("identity", Kind::Section(IDENTITY)),
     Key::new("limits", Kind::Section(LIMITS)),
+    Key::new("http", Kind::Section(HTTP)),
     Key::new("log", Kind::Section(LOG)),
     Key::new("dns", Kind::Section(DNS)),
     Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Tables(RULE))])),
@@ -149,6 +150,18 @@ const LIMITS: &[Key] = &[
     Key::new("memory_watermark", Kind::Text(Some("cgroup"))),
 ];
 
+const HTTP: &[Key] = &[
+    Key::new("max_concurrent_streams", Kind::Integer(Some(256))),
+    Key::new("max_requests_in_flight", Kind::Integer(Some(100_000))),
+    Key::new("max_header_list_size", Kind::Text(Some("64KiB"))),
+    Key::new("max_body_size", Kind::Text(None)),
+    Key::new("body_timeout", Kind::Text(None)),
+    Key::new("max_connection_age", Kind::Text(Some("30m"))),
+    Key::new("pool_idle_timeout", Kind::Text(Some("3s"))),
+    Key::new("max_idle_connections", Kind::Integer(Some(256))),
+    Key::new("window_budget", Kind::Text(Some("256MiB"))),
+];
+
 const LOG: &[Key] = &[
     Key::new("level", Kind::Text(Some("info"))),
     Key::new("format", Kind::Text(Some("text"))),
@@ -156,6 +169,7 @@ const LOG: &[Key] = &[
     Key::new("access_outcomes", Kind::Texts(None)),
     Key::new("access_min_duration", Kind::Text(Some("0s"))),
     Key::new("access_sample", Kind::Integer(Some(1))),
+    Key::new("access_requests", Kind::Text(Some("problems"))),
 ];
 
 const DNS: &[Key] = &[
@@ -186,6 +200,8 @@ const RULE: &[Key] = &[
     Key::new("identities", Kind::Texts(Some(&["*"]))),
     Key::new("networks", Kind::Mixed(NETWORK, None)),
     Key::new("targets", Kind::Texts(Some(&["*"]))),
+    Key::new("methods", Kind::Texts(None)),
+    Key::new("paths", Kind::Texts(None)),
 ];
 
 const NETWORK: &[Key] =

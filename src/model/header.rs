@@ -18,6 +18,10 @@ mod wire;
 
 /// The ALPN protocol of connections that start with this header.
 pub const ALPN: &[u8] = b"transport.l5d.io/v1";
+/// The ALPN protocol of plain clients that speak HTTP/2.
+pub const ALPN_HTTP2: &[u8] = b"h2";
+/// The ALPN protocol of plain clients that speak HTTP/1.
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// The bytes before the length.
 pub const PREFACE: &[u8; 23] = b"transport.l5d.io/v1\r\n\r\n";
 /// Bytes before the message: preface and length.

@@ -109,9 +109,9 @@ outcomes! {
     HeaderTruncated = "header_truncated", Warn, "the peer closed before its transport header was complete";
     /// The header is malformed, too long, or absent.
     HeaderInvalid = "header_invalid", Warn, "the peer sent no valid transport header; the detail names the fault";
-    /// A session protocol that this route does not serve.
-    SessionProtocolUnsupported = "session_protocol_unsupported", Warn,
-        "the client sent an HTTP session; set session = \"passthrough\" on the route to relay it as bytes";
+    /// The client broke HTTP, or a bound of it.
+    HttpProtocolError = "http_protocol_error", Warn,
+        "the client broke HTTP or a bound of it and its session was ended; the detail names the rule";
     /// No route for the target or server name.
     UnknownTarget = "unknown_target", Warn, "no route has this target; see /routes";
     /// A local port that is not listed.

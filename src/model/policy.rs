@@ -4,8 +4,10 @@
 //! routed target; with rules, what none of them allows is denied. Asked by `proxy::authorize`
 //! before anything is dialled, and again for live connections when the rules change.
 //!
-//! [`Policy::decide`] gathers, for each of the three questions (identity, source, target), the set
-//! of rules whose answer is yes as a bit set, and takes the first bit that all three have.
+//! A decision gathers, for each of the three questions (identity, source, target), the set of rules
+//! whose answer is yes as a bit set, and takes the first bit that all three have. Methods and paths
+//! of requests are looked at in the order of rules that are left: [`Policy::decide`] for a relay of
+//! bytes, which sees none, [`Policy::decide_session`] and [`Policy::decide_request`] for HTTP.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,12 +20,17 @@ use super::service::Target;
 mod identities;
 mod index;
 mod networks;
+mod path;
+mod requests;
 mod targets;
 #[cfg(test)]
 mod tests;
 
 pub use identities::IdentityPattern;
 use index::RuleSet;
+pub use path::CanonicalPath;
+use requests::Asked;
+pub use requests::{Method, PathPattern, RequestError, RequestFacts, Requests};
 pub use targets::TargetPattern;
 
 /// The rule that decides when there are no rules.
@@ -72,6 +79,10 @@ pub struct Rule {
     pub networks: Vec<Network>,
     /// What they ask for.
     pub targets: Vec<TargetPattern>,
+    /// The methods of requests.
+    pub methods: Vec<Method>,
+    /// The paths of requests.
+    pub paths: Vec<PathPattern>,
 }
 
 /// A decision and the rule that made it.
@@ -92,11 +103,20 @@ pub struct Match {
     pub network: bool,
     /// The target is one of its targets.
     pub target: bool,
+    /// The method is one of its methods.
+    pub method: bool,
+    /// The path is one of its paths.
+    pub path: bool,
 }
 
 impl Match {
     /// True when the rule decides.
     pub fn all(self) -> bool {
+        self.connection() && self.method && self.path
+    }
+
+    /// True when the rule is about the connection, whatever its requests.
+    pub fn connection(self) -> bool {
         self.identity && self.network && self.target
     }
 }
@@ -108,6 +128,7 @@ pub struct Policy {
     identities: identities::Index,
     networks: networks::Index,
     targets: targets::Index,
+    sees_requests: bool,
     no_rules: Arc<str>,
     no_match: Arc<str>,
 }
@@ -125,6 +146,7 @@ impl Policy {
             identities: identities::Index::new(&rules),
             networks: networks::Index::new(&rules),
             targets: targets::Index::new(&rules),
+            sees_requests: rules.iter().any(Rule::names_requests),
             rules,
             no_rules: NO_RULES.into(),
             no_match: NO_MATCH.into(),
@@ -136,8 +158,42 @@ impl Policy {
         &self.rules
     }
 
-    /// Whether `identity`, connecting from `source`, may reach `target`.
+    /// True when some rule names methods or paths, so that requests are worth asking about one by
+    /// one.
+    pub fn sees_requests(&self) -> bool {
+        self.sees_requests
+    }
+
+    /// Whether `identity`, connecting from `source`, may reach `target` by a relay of bytes: rules
+    /// about requests allow nothing there, and deny whatever else of them matches.
     pub fn decide(&self, identity: &Identity, source: IpAddr, target: &Target) -> Verdict {
+        self.first(identity, source, target, Requests::Unseen)
+    }
+
+    /// Whether one request may pass.
+    pub fn decide_request(
+        &self,
+        identity: &Identity,
+        source: IpAddr,
+        target: &Target,
+        request: RequestFacts<'_>,
+    ) -> Verdict {
+        self.first(identity, source, target, Requests::One(request))
+    }
+
+    /// Whether a connection for an HTTP session may go on: denied only when
+    /// [`Self::decide_request`] would deny every request. That it is allowed allows no request.
+    pub fn decide_session(&self, identity: &Identity, source: IpAddr, target: &Target) -> Verdict {
+        self.first(identity, source, target, Requests::Any)
+    }
+
+    fn first(
+        &self,
+        identity: &Identity,
+        source: IpAddr,
+        target: &Target,
+        requests: Requests<'_>,
+    ) -> Verdict {
         if self.rules.is_empty() {
             return Verdict { action: Action::Allow, rule: Arc::clone(&self.no_rules) };
         }
@@ -146,8 +202,14 @@ impl Policy {
         self.identities.add(identity, &mut matching);
         matching.keep(|set| self.targets.add(target, set));
         matching.keep(|set| self.networks.add(source, set));
-        // A network's exceptions are looked at only for rules that match in all other ways.
-        let decides = |rule: &&Rule| rule.networks.is_empty() || rule.has_source(source);
+        // A network's exceptions and what is asked of requests are looked at only for rules that
+        // match in all other ways.
+        let asked = Asked::new(requests);
+        let decides = |rule: &&Rule| {
+            (rule.networks.is_empty() || rule.has_source(source))
+                && asked.has_method(rule)
+                && asked.has_path(rule)
+        };
         match matching.iter().filter_map(|index| self.rules.get(index)).find(decides) {
             Some(rule) => Verdict { action: rule.action, rule: Arc::clone(&rule.name) },
             None => Verdict { action: Action::Deny, rule: Arc::clone(&self.no_match) },
@@ -156,16 +218,30 @@ impl Policy {
 }
 
 impl Rule {
-    /// How this rule alone sees a connection: the plain definition, which the compiled form must
-    /// agree with.
-    pub fn matches(&self, identity: &Identity, source: IpAddr, target: &Target) -> Match {
+    /// True when it names methods or paths.
+    pub fn names_requests(&self) -> bool {
+        !self.methods.is_empty() || !self.paths.is_empty()
+    }
+
+    /// How this rule alone sees a connection and its requests: the plain definition, which the
+    /// compiled form must agree with.
+    pub fn matches(
+        &self,
+        identity: &Identity,
+        source: IpAddr,
+        target: &Target,
+        requests: Requests<'_>,
+    ) -> Match {
         let source = source.to_canonical();
+        let asked = Asked::new(requests);
         Match {
             identity: self.identities.is_empty()
                 || self.identities.iter().any(|pattern| pattern.matches(identity)),
             network: self.networks.is_empty() || self.has_source(source),
             target: self.targets.is_empty()
                 || self.targets.iter().any(|pattern| pattern.matches(target)),
+            method: asked.has_method(self),
+            path: asked.has_path(self),
         }
     }
 

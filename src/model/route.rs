@@ -150,7 +150,8 @@ impl RouteTable {
         &self.routes
     }
 
-    fn by_target(&self, target: &Target) -> Option<&Arc<Route>> {
+    /// The route of a service; none for a port of this host.
+    pub fn by_target(&self, target: &Target) -> Option<&Arc<Route>> {
         match target {
             Target::Local(_) => None,
             Target::Service(name, port) => self.by_name(name.as_str(), *port),

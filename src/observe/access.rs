@@ -1,5 +1,5 @@
 //! The access log: one line per connection, written when it ends; `select` decides which ends an
-//! operator wants to see, all of them by default.
+//! operator wants to see, all of them by default. Requests of HTTP sessions: `request`.
 //!
 //! Its target is `access`, its level the outcome's. Absent facts are left out. What a peer wrote
 //! (server name, requested target, detail) is percent-escaped and cut, so that no line can be
@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tracing::{Level, event};
 
+mod request;
 mod select;
 
+pub use request::{RequestRecord, RequestSelection, is_problem, log_request};
 pub use select::{Selection, Skipped};
 
 use crate::model::header::SessionProtocol;

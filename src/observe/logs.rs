@@ -154,10 +154,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::access::LoggedRequests;
     use crate::model::identity::Identity;
     use crate::model::outcome::Outcome;
     use crate::model::service::Target;
-    use crate::observe::access::{self, AccessRecord};
+    use crate::observe::access::{self, AccessRecord, RequestRecord, RequestSelection};
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -244,6 +245,88 @@ mod tests {
         assert!(lines[0].bytes().all(|b| (b' '..=b'~').contains(&b)), "{lines:?}");
         assert!(lines[0].contains("sni=\"a%22 outcome=%22closed%22%0A"), "{lines:?}");
         assert!(lines[0].contains(" outcome=\"unknown_target\" "), "{lines:?}");
+    }
+
+    fn request(path: &str, log: impl FnOnce(RequestRecord<'_>)) {
+        let route = Target::parse("web.demo.svc.c:80").expect("a target");
+        let identity = Identity::parse("spiffe://td/a").expect("an identity");
+        log(RequestRecord {
+            id: 7,
+            request: 3,
+            peer: ([127, 0, 0, 1], 1).into(),
+            identity: Some(&identity),
+            method: "GET",
+            path,
+            version: "HTTP/2",
+            route: Some(&route),
+            rule: Some("all"),
+            endpoint: Some(([127, 0, 0, 1], 80).into()),
+            status: 200,
+            grpc_status: None,
+            request_bytes: 1,
+            response_bytes: 2,
+            latency: Duration::from_micros(1500),
+            error: None,
+            retries: 0,
+            failed: false,
+        });
+    }
+
+    #[test]
+    fn a_requests_line_has_its_facts_and_no_query() {
+        let all = RequestSelection::new(LoggedRequests::All, 1);
+        let logged = lines("info", true, true, || {
+            request("/a\" b\n?token=secret#x", |record| access::log_request(&record, &all));
+        });
+        let mut json: serde_json::Value = serde_json::from_str(&logged[0]).expect("JSON");
+        let timestamp = json.as_object_mut().expect("an object").remove("timestamp");
+        assert!(timestamp.is_some() && logged.len() == 1);
+        let expected = serde_json::json!({
+            "level": "INFO", "target": "access", "message": "request", "id": 7, "request": 3,
+            "peer": "127.0.0.1:1", "identity": "spiffe://td/a", "method": "GET",
+            "path": "/a%22 b%0A", "version": "HTTP/2", "route": "web.demo.svc.c:80", "rule": "all",
+            "endpoint": "127.0.0.1:80", "status": 200, "request_bytes": 1, "response_bytes": 2,
+            "latency_ms": 1.5,
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn an_error_of_ours_is_a_warning_and_a_sample_says_so() {
+        let some = RequestSelection::new(LoggedRequests::All, 100);
+        let lines = lines("info", true, true, || {
+            request("/", |record| {
+                access::log_request(&record, &some);
+                let refused = RequestRecord {
+                    endpoint: None,
+                    status: 0,
+                    grpc_status: Some(14),
+                    error: Some("failfast"),
+                    retries: 1,
+                    failed: true,
+                    ..record
+                };
+                access::log_request(&refused, &some);
+            });
+        });
+        let json = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+        assert_eq!(
+            (&json(&lines[0])["sample"], &json(&lines[0])["level"]),
+            (&100.into(), &"INFO".into())
+        );
+        let refused = json(&lines[1]);
+        for (key, value) in [
+            ("level", serde_json::json!("WARN")),
+            ("error", "failfast".into()),
+            ("grpc_status", 14.into()),
+            ("retries", 1.into()),
+            ("failed", true.into()),
+        ] {
+            assert_eq!(refused[key], value, "{key}");
+        }
+        for absent in ["sample", "status", "endpoint"] {
+            assert!(refused.get(absent).is_none(), "{absent}");
+        }
     }
 
     #[test]

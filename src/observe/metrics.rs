@@ -27,9 +27,11 @@ use crate::model::task::Task;
 
 mod bounded;
 mod certificates;
+mod http;
 mod kinds;
 mod labels;
 mod series;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -37,6 +39,8 @@ mod transport;
 use bounded::Bounded;
 pub use certificates::Certificate;
 use certificates::Certificates;
+use http::Http;
+pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
 use labels::{AdminLabels, Labels, WorkerLabels};
 pub use transport::Transport;
@@ -95,6 +99,7 @@ pub struct Metrics {
     task_restarts: Vec<Counter>,
     authorized: Verdicts,
     denied: Verdicts,
+    http: Http,
 }
 
 impl Metrics {
@@ -163,6 +168,7 @@ impl Metrics {
             task_restarts: Task::ALL.iter().map(restart).collect(),
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
+            http: Http::new(&mut r),
             registry: r,
         })
     }
@@ -172,7 +178,10 @@ impl Metrics {
         self.transports.settle();
         let mut out = String::new();
         // Writing to a string cannot fail, so an error would be a metric that cannot be written.
-        match text::encode(&mut out, &self.registry) {
+        let written = text::encode_registry(&mut out, &self.registry)
+            .and_then(|()| self.http.write(&mut out))
+            .and_then(|()| text::encode_eof(&mut out));
+        match written {
             Ok(()) => out,
             Err(_) => "# EOF\n".to_owned(),
         }

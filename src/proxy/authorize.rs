@@ -1,11 +1,12 @@
-//! Whether an identity may reach a target: decided before anything is dialled.
+//! Whether an identity may reach a target: decided before anything is dialled, and for an HTTP
+//! session again for each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
-use crate::model::policy::{Action, Policy};
+use crate::model::policy::{Action, Policy, RequestFacts, Verdict};
 use crate::model::service::Target;
 
 /// A permission, with the name of the rule that gave it.
@@ -32,7 +33,7 @@ impl Denied {
     }
 }
 
-/// Decides whether `identity`, connecting from `source`, may reach `target`.
+/// Decides whether `identity`, connecting from `source`, may reach `target` by a relay of bytes.
 ///
 /// # Errors
 /// [`Denied`], also when there are rules and none matches.
@@ -42,9 +43,72 @@ pub fn authorize(
     source: SocketAddr,
     target: &Target,
 ) -> Result<Allowed, Denied> {
-    let verdict = policy.decide(identity, source.ip(), target);
+    result(policy.decide(identity, source.ip(), target), target)
+}
+
+/// Decides whether a connection for an HTTP session may go on. Each of its requests still has to be
+/// asked about by [`authorize_request`].
+///
+/// # Errors
+/// [`Denied`] when no request could be allowed.
+pub fn authorize_session(
+    policy: &Policy,
+    identity: &Identity,
+    source: SocketAddr,
+    target: &Target,
+) -> Result<Allowed, Denied> {
+    result(policy.decide_session(identity, source.ip(), target), target)
+}
+
+/// Decides about one request of an HTTP session.
+///
+/// # Errors
+/// [`Denied`], also when there are rules and none matches.
+pub fn authorize_request(
+    policy: &Policy,
+    identity: &Identity,
+    source: SocketAddr,
+    target: &Target,
+    request: RequestFacts<'_>,
+) -> Result<Allowed, Denied> {
+    result(policy.decide_request(identity, source.ip(), target, request), target)
+}
+
+fn result(verdict: Verdict, target: &Target) -> Result<Allowed, Denied> {
     match verdict.action {
         Action::Allow => Ok(Allowed { rule: verdict.rule }),
         Action::Deny => Err(Denied { rule: verdict.rule, target: target.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::policy::{Method, Rule};
+
+    #[test]
+    fn a_session_goes_on_while_some_request_may_be_allowed() {
+        let rule = Rule {
+            name: "reading".into(),
+            action: Action::Allow,
+            identities: Vec::new(),
+            networks: Vec::new(),
+            targets: Vec::new(),
+            methods: vec![Method::parse("GET").expect("a method")],
+            paths: Vec::new(),
+        };
+        let policy = Policy::new(vec![rule]);
+        let identity = Identity::parse("a.b").expect("an identity");
+        let target = Target::parse("web.ns:80").expect("a target");
+        let source = SocketAddr::from(([10, 0, 0, 1], 1));
+        let request = |method| {
+            let facts = RequestFacts { method, path: "/" };
+            authorize_request(&policy, &identity, source, &target, facts)
+        };
+        let allowed = Ok(Allowed { rule: "reading".into() });
+        let denied = Err(Denied { rule: "default:deny".into(), target: target.clone() });
+        assert_eq!(authorize(&policy, &identity, source, &target), denied);
+        assert_eq!(authorize_session(&policy, &identity, source, &target), allowed);
+        assert_eq!((request("GET"), request("POST")), (allowed, denied));
     }
 }

@@ -11,14 +11,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::end::End;
-use super::handshake::{self, HandshakeError};
+use super::handshake::{self, Alpn, HandshakeError};
 use crate::config::{RecordLayer, Settings};
 use crate::model::balance::choose;
 use crate::model::header::{Header, SessionProtocol, encode};
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Onward, Route};
-use crate::model::service::Port;
+use crate::model::service::{Port, Target};
 use crate::net::socket;
 use crate::observe::metrics::Metrics;
 use crate::runtime::now_millis;
@@ -105,7 +105,8 @@ impl ConnectError {
 pub struct OpenCount(Arc<Endpoint>);
 
 impl OpenCount {
-    fn new(endpoint: &Arc<Endpoint>) -> Self {
+    /// Counts one in at `endpoint`.
+    pub fn new(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.state.opened();
         Self(Arc::clone(endpoint))
     }
@@ -157,27 +158,48 @@ impl Connector {
             let is_last = tried.len() == route.endpoints.len();
             let until =
                 if is_last { deadline } else { deadline.min(Instant::now() + self.timeout) };
-            let attempt = timeout_at(until, self.attempt(endpoint, &opening, credentials)).await;
-            let result = attempt.unwrap_or(Err(ConnectError::TimedOut(endpoint.dial_address())));
-            metrics.endpoint_connect(result.is_ok());
-            match result {
+            let (target, opening) = (&route.target, &opening);
+            match self.dial(target, endpoint, until, opening, credentials, metrics).await {
                 Ok((end, identity)) => {
-                    endpoint.state.succeeded();
                     let address = endpoint.dial_address();
                     return Ok(Connected { end, address, identity, place });
                 }
                 Err(error) => last = error,
-            }
-            if endpoint.state.failed(now_millis()) {
-                metrics.endpoint_ejected();
-                tracing::warn!(endpoint = %endpoint.dial_address(), route = %route.target,
-                    error = %last, "endpoint ejected after repeated connect failures");
             }
             if Instant::now() >= deadline {
                 break;
             }
         }
         Err(last)
+    }
+
+    /// Connects to `endpoint` before `until`, and remembers whether that worked.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn dial(
+        &self,
+        target: &Target,
+        endpoint: &Endpoint,
+        until: Instant,
+        opening: &Opening,
+        credentials: &Credentials,
+        metrics: &Metrics,
+    ) -> Result<(End, Option<Identity>), ConnectError> {
+        let address = endpoint.dial_address();
+        let attempt = timeout_at(until, self.attempt(endpoint, opening, credentials)).await;
+        let result = attempt.unwrap_or(Err(ConnectError::TimedOut(address)));
+        metrics.endpoint_connect(result.is_ok());
+        match &result {
+            Ok(_) => endpoint.state.succeeded(),
+            Err(error) if endpoint.state.failed(now_millis()) => {
+                metrics.endpoint_ejected();
+                tracing::warn!(endpoint = %address, route = %target, %error,
+                    "endpoint ejected after repeated connect failures");
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     async fn attempt(
@@ -227,7 +249,7 @@ impl Connector {
         let (identity, peer) = (&onward.identity, address.ip());
         let handshake = handshake::connect(stream, credentials, identity, peer, self.record_layer);
         let established = handshake.await.map_err(|error| ConnectError::Tls(address, error))?;
-        if !established.transport_header {
+        if established.alpn != Alpn::TransportHeader {
             return Err(ConnectError::NoHeader(address));
         }
         Ok((established.end, established.identity))

@@ -20,8 +20,9 @@ use tokio_rustls::{StartHandshake, TlsConnector};
 
 use super::end::End;
 use super::identify::{self, IdentifyError};
+use super::inbound::Rules;
 use crate::config::RecordLayer;
-use crate::model::header::ALPN;
+use crate::model::header::{ALPN, ALPN_HTTP1, ALPN_HTTP2, SessionProtocol};
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::net::socket;
@@ -44,10 +45,32 @@ pub struct Established {
     pub end: End,
     /// Who the peer is.
     pub identity: Identity,
-    /// True when `transport.l5d.io/v1` was negotiated: a transport header comes first.
-    pub transport_header: bool,
+    /// What was negotiated to come next.
+    pub alpn: Alpn,
     /// The server name that the client asked for, lower-case.
     pub sni: Option<Box<str>>,
+}
+
+/// What the peers have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// A plain client that speaks HTTP to a route that serves it.
+    Http(SessionProtocol),
+    /// Nothing, or something that is the endpoint's business.
+    None,
+    /// `transport.l5d.io/v1`: a transport header comes first.
+    TransportHeader,
+}
+
+impl Alpn {
+    fn new(protocol: Option<&[u8]>) -> Self {
+        match protocol {
+            Some(ALPN) => Self::TransportHeader,
+            Some(ALPN_HTTP1) => Self::Http(SessionProtocol::Http1),
+            Some(ALPN_HTTP2) => Self::Http(SessionProtocol::Http2),
+            _ => Self::None,
+        }
+    }
 }
 
 /// Why a handshake gave no connection.
@@ -137,6 +160,12 @@ impl Hello {
         let hello = self.accepted.client_hello();
         hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN))
     }
+
+    /// True when the client offers HTTP.
+    fn offers_http(&self) -> bool {
+        let is_http = |protocol| matches!(protocol, ALPN_HTTP1 | ALPN_HTTP2);
+        self.accepted.client_hello().alpn().is_some_and(|mut offered| offered.any(is_http))
+    }
 }
 
 /// Reads until the ClientHello is complete.
@@ -165,7 +194,7 @@ pub async fn client_hello(mut stream: TcpStream) -> Result<Hello, Refused> {
     }
 }
 
-/// Accepts a client that has said `hello`.
+/// Accepts a client that has said `hello`. `serves_http` is whether its server name's route does.
 ///
 /// # Errors
 /// See [`HandshakeError`]. Whatever alert there is has been written; [`Refused::part`] lets it
@@ -173,16 +202,23 @@ pub async fn client_hello(mut stream: TcpStream) -> Result<Hello, Refused> {
 pub async fn accept(
     hello: Hello,
     credentials: &Credentials,
-    require_header: bool,
-    record_layer: RecordLayer,
+    serves_http: bool,
+    rules: &Rules,
 ) -> Result<Established, Refused> {
+    let require_header = rules.require_transport_header;
+    let record_layer = rules.connector.record_layer;
     let (wants_header, sni) = (hello.offers_header(), hello.server_name());
+    let speaks_http = serves_http && hello.offers_http();
     let Hello { accepted, bytes, stream } = hello;
     if require_header && !wants_header {
         let _ = stream.try_write(&NO_APPLICATION_PROTOCOL);
         return Err(Refused { error: HandshakeError::HeaderRequired, alerted: Some(stream) });
     }
-    let config = if wants_header { &credentials.linkerd } else { &credentials.plain };
+    let config = match wants_header {
+        true => &credentials.linkerd,
+        false if speaks_http => &credentials.plain_http,
+        false => &credentials.plain,
+    };
     let shaken = match record_layer {
         RecordLayer::Direct => {
             drop(accepted);
@@ -197,15 +233,15 @@ pub async fn accept(
     };
     let identity =
         identify::identify(credentials, Role::Client, &shaken.presented, SystemTime::now())?;
-    let Shaken { stream, transport_header, .. } = shaken;
-    Ok(Established { end: End::Tls(stream), identity, transport_header, sni })
+    let Shaken { stream, alpn, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, alpn, sni })
 }
 
 /// A complete handshake, whoever drove it.
 struct Shaken {
     stream: TlsStream,
     presented: Presented,
-    transport_header: bool,
+    alpn: Alpn,
 }
 
 impl Shaken {
@@ -213,8 +249,8 @@ impl Shaken {
         let stream = stream.into();
         let session = stream.get_ref().1;
         let presented = Presented::new(session.peer_certificates().unwrap_or_default());
-        let transport_header = session.alpn_protocol() == Some(ALPN);
-        Self { presented, transport_header, stream: TlsStream::Rustls(Box::new(stream)) }
+        let alpn = Alpn::new(session.alpn_protocol());
+        Self { presented, alpn, stream: TlsStream::Rustls(Box::new(stream)) }
     }
 }
 
@@ -230,9 +266,9 @@ async fn direct(
         return Err(Refused { error, alerted });
     }
     let presented = handshake.presented();
-    let transport_header = handshake.session().alpn_protocol() == Some(ALPN);
+    let alpn = Alpn::new(handshake.session().alpn_protocol());
     let stream = handshake.into_stream(stream).map_err(HandshakeError::Tls)?;
-    Ok(Shaken { stream, presented, transport_header })
+    Ok(Shaken { stream, presented, alpn })
 }
 
 fn refused(error: &io::Error, stream: TcpStream) -> Refused {
@@ -305,8 +341,8 @@ pub async fn connect(
     let now = SystemTime::now();
     let identity = identify::identify(credentials, Role::Server, &shaken.presented, now)?;
     identify::expect(&identity, expected)?;
-    let Shaken { stream, transport_header, .. } = shaken;
-    Ok(Established { end: End::Tls(stream), identity, transport_header, sni: None })
+    let Shaken { stream, alpn, .. } = shaken;
+    Ok(Established { end: End::Tls(stream), identity, alpn, sni: None })
 }
 
 fn classify(error: &io::Error) -> HandshakeError {

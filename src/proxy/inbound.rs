@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,18 +11,21 @@ use tokio::time::{Instant, timeout_at};
 
 use super::authorize::authorize;
 use super::connect::{Connector, OpenCount, Opening};
-use super::handshake::{self, Established, Refused};
+use super::handshake::{self, Alpn, Established, Refused};
 use super::header::{self, Received};
+use super::http;
+use super::http::context::HttpRules;
+use super::http::windows::Windows;
 use super::limits::{Admission, Limits};
 use super::preface::{self, Proxies};
 use super::relay::{Relay, Timeouts};
-use super::route::{self, LocalPorts, RouteError};
+use super::route::{self, LocalPorts, RouteError, Way};
 use super::session::Session;
 use crate::config::Settings;
 use crate::model::outcome::Outcome;
-use crate::model::route::{Route, RouteTable};
+use crate::model::route::{RouteTable, SessionMode};
 use crate::model::service::MAX_NAME;
-use crate::observe::access::Selection;
+use crate::observe::access::{RequestSelection, Selection};
 use crate::observe::metrics::Metrics;
 use crate::runtime::fault;
 use crate::state::State;
@@ -38,13 +42,24 @@ pub struct Gateway {
     pub admission: Arc<Admission>,
     /// What a reload may change; a connection keeps what it began with.
     pub rules: ArcSwap<Rules>,
+    /// Requests of all HTTP sessions that are in flight.
+    pub in_flight: AtomicUsize,
+    /// Receive windows of all HTTP sessions.
+    pub windows: Arc<Windows>,
 }
 
 impl Gateway {
     /// A gateway whose first connections find these rules.
     pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
         let admission = Arc::new(Admission::new(Arc::clone(&metrics)));
-        Self { state, metrics, admission, rules: ArcSwap::from_pointee(rules) }
+        Self {
+            admission,
+            rules: ArcSwap::from_pointee(rules),
+            in_flight: AtomicUsize::new(0),
+            windows: Arc::new(Windows::new(Arc::clone(&metrics))),
+            state,
+            metrics,
+        }
     }
 }
 
@@ -63,10 +78,14 @@ pub struct Rules {
     pub local_ports: LocalPorts,
     /// How endpoints are connected.
     pub connector: Connector,
+    /// What holds for the requests of HTTP sessions.
+    pub http: HttpRules,
     /// How long the relay waits.
     pub timeouts: Timeouts,
     /// Which ends are logged.
     pub access: Selection,
+    /// Which requests of HTTP sessions are logged.
+    pub access_requests: RequestSelection,
 }
 
 impl Rules {
@@ -79,6 +98,7 @@ impl Rules {
             limits: Limits::new(&settings.limits),
             local_ports: LocalPorts::new(&settings.gateway),
             connector: Connector::new(settings, own_listeners),
+            http: HttpRules::new(settings),
             timeouts: Timeouts {
                 user: settings.limits.tcp_user_timeout,
                 half_closed: settings.limits.half_closed_timeout,
@@ -89,13 +109,17 @@ impl Rules {
                 settings.log.access_min_duration,
                 settings.log.access_sample,
             ),
+            access_requests: RequestSelection::new(
+                settings.log.access_requests,
+                settings.log.access_sample,
+            ),
         }
     }
 }
 
 /// Serves one accepted connection to its end. The caller finishes the session: a session passed by
 /// value would lie in the connection's future twice.
-pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
+pub async fn serve(gateway: &Arc<Gateway>, stream: TcpStream, session: &mut Session) -> Outcome {
     let live = Arc::clone(&session.registration);
     tokio::select! {
         outcome = converse(gateway, stream, session) => outcome,
@@ -103,11 +127,14 @@ pub async fn serve(gateway: &Gateway, stream: TcpStream, session: &mut Session) 
     }
 }
 
-async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -> Outcome {
+async fn converse(gateway: &Arc<Gateway>, stream: TcpStream, session: &mut Session) -> Outcome {
     // The states of handshake and connect are several KiB: boxed, they are gone before the relay
     // begins, and with them the credentials and the route table of the connection's start.
     let mut open = match Box::pin(open(gateway, stream, session)).await {
-        Ok(open) => open,
+        Ok(Open::Bytes(open)) => open,
+        Ok(Open::Http(opening)) => {
+            return Box::pin(http::session::serve(gateway, session, opening)).await;
+        }
         Err(outcome) => return outcome,
     };
     let bytes = Arc::clone(&session.registration.bytes);
@@ -115,13 +142,20 @@ async fn converse(gateway: &Gateway, stream: TcpStream, session: &mut Session) -
     session.relayed(relayed)
 }
 
-/// A connection that only its bytes are left of.
-struct Open {
+/// What a connection has become.
+enum Open {
+    /// Nothing but its bytes is left of it.
+    Bytes(Relaying),
+    /// An HTTP session begins.
+    Http(Box<http::session::Opening>),
+}
+
+struct Relaying {
     relay: Relay,
     _place: OpenCount,
 }
 
-/// Everything that comes before the relay.
+/// Everything that comes before the first byte that is relayed, or the first request.
 async fn open(
     gateway: &Gateway,
     stream: TcpStream,
@@ -142,10 +176,25 @@ async fn open(
         }
         Err(_elapsed) => return Err(Outcome::HandshakeTimeout),
     };
-    let route = direct(gateway, &rules, session, &established, received.as_ref())?;
+    let route = match direct(gateway, &rules, session, &established, received.as_ref())? {
+        Way::Bytes(route) => route,
+        Way::Http(protocol, asked) => {
+            return Ok(Open::Http(Box::new(http::session::Opening {
+                protocol,
+                asked,
+                is_plain: received.is_none(),
+                early: received.map_or_else(Vec::new, Received::into_rest),
+                end: established.end,
+                client: established.identity,
+                own: credentials.identity.clone(),
+                rules,
+            })));
+        }
+    };
+    let live = &session.registration;
     let opening = Opening {
         session: session.protocol(),
-        proxy_header: preface::onward(&route, session, &established.identity),
+        proxy_header: preface::onward(&route, live, session.sni.as_deref(), &established.identity),
     };
     let connect = rules.connector.connect(&route, opening, &credentials, &gateway.metrics);
     let connected = match connect.await {
@@ -155,10 +204,11 @@ async fn open(
     session.connected(&connected);
     fault::point("connection");
     let early = received.map_or_else(Vec::new, Received::into_rest);
-    Ok(Open {
+    session.registration.bytes.add_from_client(early.len() as u64);
+    Ok(Open::Bytes(Relaying {
         relay: Relay::new(established.end, connected.end, early, rules.timeouts),
         _place: connected.place,
-    })
+    }))
 }
 
 /// A connection that ended before there was anything to route.
@@ -189,14 +239,16 @@ async fn begin(
     let hello = handshake::client_hello(stream).await.map_err(|error| refused(session, error))?;
     waiting.said_hello(limits);
     session.sni = hello.server_name();
-    let (header, layer) = (rules.require_transport_header, rules.connector.record_layer);
-    let accepted = handshake::accept(hello, credentials, header, layer).await;
+    let route = gateway.state.routes.load().by_sni(session.sni.as_deref()).cloned();
+    let serves_http = route.is_some_and(|route| route.session == SessionMode::Http);
+    let accepted = handshake::accept(hello, credentials, serves_http, rules).await;
     let mut established = accepted.map_err(|error| refused(session, error))?;
-    session.established(&established.identity, established.transport_header);
+    let has_header = established.alpn == Alpn::TransportHeader;
+    session.established(&established.identity, has_header);
     let authenticated = waiting.authenticated(limits, &established.identity);
     session.authenticated =
         Some(authenticated.map_err(|error| ended(session, &error, error.outcome()))?);
-    if !established.transport_header {
+    if !has_header {
         return Ok((established, None));
     }
     let received = header::receive(&mut established.end, Vec::new()).await;
@@ -213,45 +265,53 @@ fn refused(session: &mut Session, refused: Refused) -> Ended {
     Ended { outcome, refused: Some(refused) }
 }
 
-/// Route and policy: where the connection may go. Not async, so that the snapshots it loads are no
-/// part of the connection's state.
+/// Route and policy: where the connection may go. Of an HTTP session each request is asked about.
+/// Not async, so that the snapshots it loads are no part of the connection's state.
 fn direct(
     gateway: &Gateway,
     rules: &Rules,
     session: &mut Session,
     established: &Established,
     received: Option<&Received>,
-) -> Result<Arc<Route>, Outcome> {
+) -> Result<Way, Outcome> {
     let routes = gateway.state.routes.load();
-    let route = find_route(&routes, rules, session, established, received);
-    let route = route.map_err(|error| explained(session, &error, error.outcome()))?;
+    let way = find_way(&routes, rules, session, established, received);
+    let way = way.map_err(|error| explained(session, &error, error.outcome()))?;
+    let route = match &way {
+        Way::Bytes(route) => Arc::clone(route),
+        Way::Http(_, asked) => {
+            session.asked(asked, &routes);
+            return Ok(way);
+        }
+    };
     session.routed(Arc::clone(&route));
     let policy = gateway.state.policy.load();
     let source = session.registration.source();
     let verdict = authorize(&policy, &established.identity, source, &route.target);
     session.authorized(&verdict);
     match verdict {
-        Ok(_) => Ok(route),
+        Ok(_) => Ok(way),
         Err(denied) => Err(explained(session, &denied, denied.outcome())),
     }
 }
 
-/// The route that the header, or else the server name, leads to.
-fn find_route(
+/// Where the header, or else the server name, leads to.
+fn find_way(
     routes: &RouteTable,
     rules: &Rules,
     session: &mut Session,
     established: &Established,
     received: Option<&Received>,
-) -> Result<Arc<Route>, RouteError> {
+) -> Result<Way, RouteError> {
     let mut name = [0; MAX_NAME];
     let Some(header) = received.and_then(|received| received.header(&mut name).ok()) else {
-        return route::by_server_name(routes, established.sni.as_deref());
+        let route = route::by_server_name(routes, established.sni.as_deref());
+        return route::way(route, None, established.alpn);
     };
     let local = session.registration.local;
     let route = route::by_header(routes, &rules.local_ports, &header, local);
     session.header(header.session, route.as_deref(), &established.identity);
-    route
+    route::way(route, Some(&header), established.alpn)
 }
 
 fn explained(session: &mut Session, detail: &impl ToString, outcome: Outcome) -> Outcome {

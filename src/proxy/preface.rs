@@ -15,6 +15,7 @@ use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::route::Route;
 use crate::net::proxy_protocol::{self, Identified, Proxied, ReceiveError, encode};
+use crate::state::connections::Live;
 
 /// Networks whose connections begin with a header, for each listener in the order of
 /// `gateway.listen`.
@@ -57,10 +58,14 @@ pub async fn receive(stream: &TcpStream, session: &Session) -> Result<(), Receiv
 
 /// The header that endpoints of `route` are to get, if any: the client's address, the one that it
 /// connected to, and who it is.
-pub fn onward(route: &Route, session: &Session, identity: &Identity) -> Option<Vec<u8>> {
-    let live = &session.registration;
+pub fn onward(
+    route: &Route,
+    live: &Live,
+    sni: Option<&str>,
+    identity: &Identity,
+) -> Option<Vec<u8>> {
     let proxied = Proxied { source: live.source(), destination: live.destination() };
-    let client = Identified { identity: identity.as_str(), server_name: session.sni.as_deref() };
+    let client = Identified { identity: identity.as_str(), server_name: sni };
     // Names and identities have lengths that no header is too short for.
     route.proxy_protocol.then(|| encode(&proxied, &client).ok()).flatten()
 }

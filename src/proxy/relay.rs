@@ -84,7 +84,12 @@ impl Relay {
         }
     }
 
-    /// Relays until both sides have ended.
+    /// These have already been read from the endpoint.
+    pub fn also_from_endpoint(&mut self, early: Vec<u8>) {
+        self.down.pending = early;
+    }
+
+    /// Relays until both sides have ended. `bytes` has what was read before.
     ///
     /// After `Ok` both sides are disarmed. After a fault what was read before it has been written
     /// as far as a second allows.
@@ -92,7 +97,6 @@ impl Relay {
     /// # Errors
     /// The first side that broke.
     pub async fn run(&mut self, bytes: &ByteCounts) -> Result<(), Broken> {
-        bytes.add_from_client(self.up.pending.len() as u64);
         let Err(broken) = poll_fn(|cx| self.poll(cx, bytes)).await else {
             self.client.disarm();
             self.endpoint.disarm();

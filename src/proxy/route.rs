@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::handshake::Alpn;
 use crate::config::GatewaySettings;
-use crate::model::header::Header;
+use crate::model::header::{Header, SessionProtocol};
 use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Route, RouteTable, SessionMode};
-use crate::model::service::{Port, Target};
+use crate::model::service::{Port, ServiceName, Target};
 
 /// Ports of this host that a header without a name may ask for.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +30,6 @@ pub enum RouteError {
     /// The port is not listed.
     #[error("local port {0} is not listed")]
     LocalPort(Port),
-    /// An HTTP session, which the target does not take as bytes.
-    #[error("{0} takes no {1} session")]
-    Session(Target, &'static str),
     /// No route has this name and port.
     #[error("no route for {0}:{1}")]
     Unknown(String, Port),
@@ -45,9 +43,70 @@ impl RouteError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::LocalPort(_) => Outcome::LocalPortRefused,
-            Self::Session(..) => Outcome::SessionProtocolUnsupported,
             Self::Unknown(..) | Self::UnknownServerName(_) => Outcome::UnknownTarget,
         }
+    }
+}
+
+/// How a connection goes on.
+#[derive(Debug)]
+pub enum Way {
+    /// As bytes, to an endpoint of this route.
+    Bytes(Arc<Route>),
+    /// Request by request.
+    Http(SessionProtocol, Asked),
+}
+
+/// Where the requests of an HTTP session go.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// To a service, by the route that has it at the time of each request.
+    Service(Target),
+    /// To a port of this host.
+    Local(Arc<Route>),
+}
+
+impl Asked {
+    /// What policy is asked about, and metrics are labelled with.
+    pub fn target(&self) -> &Target {
+        match self {
+            Self::Service(target) => target,
+            Self::Local(route) => &route.target,
+        }
+    }
+}
+
+/// How a connection goes on whose header, or else whose server name, led to `route`.
+///
+/// # Errors
+/// The route's own, except for an HTTP session to a service that nobody knows: each of its requests
+/// is told so.
+pub fn way(
+    route: Result<Arc<Route>, RouteError>,
+    header: Option<&Header<'_>>,
+    alpn: Alpn,
+) -> Result<Way, RouteError> {
+    let serves_http = route.as_ref().is_ok_and(|route| route.session == SessionMode::Http);
+    let protocol = match (header, alpn) {
+        (Some(header), _) => header.session,
+        (None, Alpn::Http(protocol)) => Some(protocol),
+        (None, _) => serves_http.then_some(SessionProtocol::Http1),
+    };
+    let Some(protocol) = protocol else { return route.map(Way::Bytes) };
+    match route {
+        Ok(route) if route.session == SessionMode::Passthrough => Ok(Way::Bytes(route)),
+        Ok(route) => Ok(Way::Http(
+            protocol,
+            match &route.target {
+                Target::Local(_) => Asked::Local(route),
+                target => Asked::Service(target.clone()),
+            },
+        )),
+        Err(RouteError::Unknown(name, port)) => match ServiceName::parse(&name) {
+            Ok(service) => Ok(Way::Http(protocol, Asked::Service(Target::Service(service, port)))),
+            Err(_) => Err(RouteError::Unknown(name, port)),
+        },
+        Err(error) => Err(error),
     }
 }
 
@@ -65,13 +124,7 @@ pub fn by_header(
         return local_port(local_ports, header, local);
     };
     let unknown = || RouteError::Unknown(name.to_owned(), header.port);
-    let route = routes.by_name(name, header.port).ok_or_else(unknown)?;
-    match header.session {
-        Some(session) if route.session != SessionMode::Passthrough => {
-            Err(RouteError::Session(route.target.clone(), session.label()))
-        }
-        _ => Ok(Arc::clone(route)),
-    }
+    routes.by_name(name, header.port).cloned().ok_or_else(unknown)
 }
 
 /// The route of a client without a header.
@@ -92,9 +145,6 @@ fn local_port(
     if !local_ports.ports.contains(&header.port) {
         return Err(RouteError::LocalPort(header.port));
     }
-    if let Some(session) = header.session {
-        return Err(RouteError::Session(target, session.label()));
-    }
     let address = local_ports.address.unwrap_or(local.ip());
     let endpoint = Endpoint::new(SocketAddr::new(address, header.port.get()), 1, None);
     Ok(Arc::new(Route {
@@ -110,7 +160,6 @@ fn local_port(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::header::SessionProtocol;
 
     fn port(number: u16) -> Port {
         Port::new(number).expect("not 0")
@@ -147,17 +196,47 @@ mod tests {
         }
     }
 
+    /// How a session of this protocol goes on, in a word.
+    fn ways(table: &RouteTable, name: &str, protocol: Option<SessionProtocol>) -> String {
+        let header = Header { name: Some(name), port: port(80), session: protocol };
+        let local = SocketAddr::from(([10, 0, 0, 9], 4143));
+        let route = by_header(table, &LocalPorts::default(), &header, local);
+        match way(route, Some(&header), Alpn::TransportHeader) {
+            Ok(Way::Bytes(route)) => format!("bytes to {}", route.target),
+            Ok(Way::Http(protocol, asked)) => format!("{} to {}", protocol.label(), asked.target()),
+            Err(error) => error.to_string(),
+        }
+    }
+
     #[test]
-    fn a_session_protocol_needs_a_passthrough_route() {
+    fn sessions_are_served_unless_the_route_passes_them_through() {
         let http2 = Some(SessionProtocol::Http2);
         let auto = table(SessionMode::Auto);
-        assert_eq!(outcome(&auto, Some("web.ns"), 80, None), Ok("web.ns:80 ".to_owned()));
-        let refused = Err(Outcome::SessionProtocolUnsupported);
-        assert_eq!(outcome(&auto, Some("web.ns"), 80, http2), refused);
+        assert_eq!(ways(&auto, "web.ns", None), "bytes to web.ns:80");
+        assert_eq!(ways(&auto, "web.ns", http2), "http/2 to web.ns:80");
+        assert_eq!(ways(&auto, "no.ns", http2), "http/2 to no.ns:80");
+        assert_eq!(ways(&auto, "no.ns", None), "no route for no.ns:80");
         let passthrough = table(SessionMode::Passthrough);
-        assert!(outcome(&passthrough, Some("web.ns"), 80, http2).is_ok());
+        assert_eq!(ways(&passthrough, "web.ns", http2), "bytes to web.ns:80");
         assert_eq!(outcome(&auto, Some("web.ns"), 81, None), Err(Outcome::UnknownTarget));
         assert_eq!(outcome(&auto, Some("localhost"), 8080, None), Err(Outcome::UnknownTarget));
+    }
+
+    #[test]
+    fn plain_clients_get_http_from_routes_that_serve_it() {
+        for (mode, alpn, expected) in [
+            (SessionMode::Auto, Alpn::None, None),
+            (SessionMode::Http, Alpn::None, Some(SessionProtocol::Http1)),
+            (SessionMode::Http, Alpn::Http(SessionProtocol::Http2), Some(SessionProtocol::Http2)),
+        ] {
+            let table = table(mode);
+            let route = table.by_name("web.ns", port(80)).cloned().expect("there");
+            let protocol = match way(Ok(route), None, alpn) {
+                Ok(Way::Http(protocol, _)) => Some(protocol),
+                _ => None,
+            };
+            assert_eq!(protocol, expected);
+        }
     }
 
     #[test]
@@ -167,6 +246,6 @@ mod tests {
         assert_eq!(outcome(&table, None, 8080, None), reached);
         assert_eq!(outcome(&table, None, 80, None), Err(Outcome::LocalPortRefused));
         let http1 = Some(SessionProtocol::Http1);
-        assert_eq!(outcome(&table, None, 8080, http1), Err(Outcome::SessionProtocolUnsupported));
+        assert_eq!(outcome(&table, None, 8080, http1), reached);
     }
 }

@@ -9,11 +9,11 @@ use super::authorize::{Allowed, Denied};
 use super::connect::Connected;
 use super::limits::Authenticated;
 use super::relay::{Broken, Side};
-use super::route::RouteError;
+use super::route::{Asked, RouteError};
 use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
-use crate::model::route::Route;
+use crate::model::route::{Route, RouteTable};
 use crate::observe::access::{self, AccessRecord, Selection};
 use crate::observe::metrics::{Metrics, Transport};
 use crate::state::connections::{Registration, Stage};
@@ -109,6 +109,18 @@ impl Session {
         self.registration.enter(Stage::Connect);
         self.routed = Some(Instant::now());
         self.route = Some(route);
+    }
+
+    /// An HTTP session begins: each of its requests finds its own way.
+    pub fn asked(&mut self, asked: &Asked, routes: &RouteTable) {
+        match asked {
+            Asked::Service(target) => {
+                if let Some(route) = routes.by_target(target) {
+                    self.routed(Arc::clone(route));
+                }
+            }
+            Asked::Local(route) => self.routed(Arc::clone(route)),
+        }
     }
 
     /// Policy decided.

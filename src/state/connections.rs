@@ -10,6 +10,10 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
+mod http;
+
+pub use http::HttpLive;
+
 use crate::model::counts::ByteCounts;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
@@ -28,10 +32,12 @@ pub enum Stage {
     Connect,
     /// Relaying.
     Relay,
+    /// Serving an HTTP session.
+    Http,
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Handshake, Self::Header, Self::Connect, Self::Relay];
+    const ALL: [Self; 5] = [Self::Handshake, Self::Header, Self::Connect, Self::Relay, Self::Http];
 
     /// The name in `/connections`.
     pub fn label(self) -> &'static str {
@@ -40,6 +46,7 @@ impl Stage {
             Self::Header => "header",
             Self::Connect => "connect",
             Self::Relay => "relay",
+            Self::Http => "http",
         }
     }
 }
@@ -65,6 +72,8 @@ pub struct Live {
     identity: OnceLock<Identity>,
     target: OnceLock<Target>,
     endpoint: OnceLock<SocketAddr>,
+    /// Shared with the session. Elsewhere, because most connections have none.
+    http: OnceLock<Arc<HttpLive>>,
     /// 1 + the index of the outcome that it is to end with, or 0.
     cancelled: AtomicU8,
     cancel: Notify,
@@ -132,6 +141,17 @@ impl Live {
         let _ = self.endpoint.set(endpoint);
     }
 
+    /// Records that it is an HTTP session, of version "1" or "2"; a later call changes nothing. The
+    /// session counts its requests there.
+    pub fn http(&self, version: &'static str) -> Arc<HttpLive> {
+        Arc::clone(self.http.get_or_init(|| Arc::new(HttpLive::new(version))))
+    }
+
+    /// Its HTTP session, once it is one.
+    pub fn http_session(&self) -> Option<&HttpLive> {
+        self.http.get().map(|http| &**http)
+    }
+
     /// Asks the connection to end with this outcome; it does so at its next await. The first to ask
     /// decides; false for the others.
     pub fn cancel(&self, outcome: Outcome) -> bool {
@@ -187,6 +207,7 @@ impl Connections {
             identity: OnceLock::new(),
             target: OnceLock::new(),
             endpoint: OnceLock::new(),
+            http: OnceLock::new(),
             cancelled: AtomicU8::new(0),
             cancel: Notify::new(),
         });
@@ -252,6 +273,31 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_http_session_is_seen_by_others() {
+        let all = Arc::new(Connections::default());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let live = all.register(address, address, 0);
+        assert!(live.http_session().is_none());
+        let session = live.http("2");
+        session.started();
+        live.http("1").started();
+        session.ended();
+        let seen = live.http_session().expect("a session");
+        assert_eq!((seen.version(), seen.in_flight(), seen.requests()), ("2", 1, 2));
+        for stage in Stage::ALL {
+            live.enter(stage);
+            assert_eq!(live.stage(), stage);
+        }
+    }
+
+    #[test]
+    fn what_others_see_of_a_connection_is_small() {
+        let size = size_of::<Live>();
+        // With the 16 bytes of its counters it fits the allocator's class of 320.
+        assert!(size <= 304, "{size} bytes");
+    }
 
     #[tokio::test]
     async fn lists_cancels_and_forgets() {

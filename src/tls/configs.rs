@@ -1,4 +1,4 @@
-//! The four TLS configurations that one set of credentials gives.
+//! The five TLS configurations that one set of credentials gives.
 //!
 //! TLS 1.3 only, no tickets, no resumption, no early data for anyone: a resumed handshake skips
 //! the client verifier, so a removed anchor would live on. Secrets may be taken out, for our own
@@ -16,12 +16,13 @@ use rustls::{ClientConfig, ServerConfig};
 
 use super::provider::provider;
 use super::verify::Verifier;
-use crate::model::header::ALPN;
+use crate::model::header::{ALPN, ALPN_HTTP1, ALPN_HTTP2};
 
 /// See [`super::credentials::Credentials`] for what each is for.
 pub(super) struct Configs {
     pub(super) linkerd: Arc<ServerConfig>,
     pub(super) plain: Arc<ServerConfig>,
+    pub(super) plain_http: Arc<ServerConfig>,
     pub(super) admin: Arc<ServerConfig>,
     pub(super) onward: Arc<ClientConfig>,
 }
@@ -37,10 +38,14 @@ impl Configs {
         let by_name = Arc::new(ByServerName { own, routes: routes.into_iter().collect() });
         let mut linkerd = server(Some(verifier), Arc::clone(&always_own) as _)?;
         linkerd.alpn_protocols = vec![ALPN.to_vec()];
+        let plain = server(Some(verifier), by_name)?;
+        let mut plain_http = plain.clone();
+        plain_http.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         let onward = client(verifier, Arc::clone(&always_own) as _, true)?;
         Ok(Self {
             linkerd: Arc::new(linkerd),
-            plain: Arc::new(server(Some(verifier), by_name)?),
+            plain: Arc::new(plain),
+            plain_http: Arc::new(plain_http),
             admin: Arc::new(server(None, always_own)?),
             onward: Arc::new(onward),
         })

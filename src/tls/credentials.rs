@@ -145,6 +145,8 @@ pub struct Credentials {
     pub linkerd: Arc<ServerConfig>,
     /// For all other clients of the data path; ignores their ALPN.
     pub plain: Arc<ServerConfig>,
+    /// For those of them that offer HTTP to a route that serves it.
+    pub plain_http: Arc<ServerConfig>,
     /// For the admin port; asks for no client certificate, because all that it serves off loopback
     /// is public.
     pub admin: Arc<ServerConfig>,
@@ -211,6 +213,7 @@ impl Credentials {
             verifier,
             linkerd: configs.linkerd,
             plain: configs.plain,
+            plain_http: configs.plain_http,
             admin: configs.admin,
             onward: configs.onward,
         })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use linkerd_gateway::config::{EndpointSource, LogFormat};
+use linkerd_gateway::model::access::LoggedRequests;
 use linkerd_gateway::model::outcome::Outcome;
 use linkerd_gateway::model::route::SessionMode;
 
@@ -380,19 +381,55 @@ fn policy_rules_are_read_in_order_and_none_is_ignored() {
 }
 
 #[test]
+fn policy_rules_may_name_methods_and_paths_of_requests() {
+    let rule = "[[policy.rule]]\nname = \"a\"\naction = \"deny\"\n";
+    let more = "methods = [\"GET\", \"brew\"]\npaths = [\"*\", \"/healthz\", \"/%61pi/*\"]\n";
+    let policy = settings(&format!("{IDENTITY}{rule}{more}")).policy;
+    let methods: Vec<_> = policy[0].methods.iter().map(ToString::to_string).collect();
+    let paths: Vec<_> = policy[0].paths.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (methods.join(" "), paths.join(" ")),
+        ("GET brew".into(), "* /healthz /api/*".into())
+    );
+    for (more, expected) in [
+        ("method = [\"GET\"]", "did you mean \"methods\"?"),
+        ("path = [\"/\"]", "did you mean \"paths\"?"),
+        ("methods = []", "methods: is empty, so the rule would match nothing"),
+        ("paths = []", "paths: is empty, so the rule would match nothing"),
+        ("methods = \"GET\"", "methods: found \"GET\", expected a list of strings"),
+        ("methods = [\"G T\"]", "methods[0]: found \"G T\", expected a method like"),
+        ("methods = [\"*\"]", "methods[0]: found \"*\", expected a method like"),
+        ("methods = [\"GET\", \"head\"]", "methods[1]: found \"head\", and methods are case-s"),
+        ("methods = [\"Purge\"]", "did you mean \"PURGE\"?"),
+        ("paths = [\"api\"]", "paths[0]: found \"api\", expected \"*\", a path like"),
+        ("paths = [\"/\", \"/api*\"]", "paths[1]: found \"/api*\""),
+        ("paths = [\"/a/../b\"]", "paths[0]: found"),
+        ("paths = [\"/a?b\"]", "paths[0]: found"),
+        ("paths = [\"/a;b\"]", "paths[0]: found"),
+        ("paths = [\"/a%2Fb\"]", "paths[0]: found"),
+    ] {
+        refuses(&format!("{rule}{more}"), expected);
+    }
+}
+
+#[test]
 fn access_log_filters_take_known_outcomes_only() {
     let log = settings(&format!(
-        "{IDENTITY}[log]\naccess_outcomes = [\"denied\", \"not_tls\"]\naccess_min_duration = \"2s\"\naccess_sample = 10"
+        "{IDENTITY}[log]\naccess_outcomes = [\"denied\", \"not_tls\"]\naccess_min_duration = \"2s\"\naccess_sample = 10\naccess_requests = \"all\""
     ))
     .log;
     assert_eq!(log.access_outcomes, Some(vec![Outcome::Denied, Outcome::NotTls]));
     assert_eq!((log.access_min_duration, log.access_sample), (Duration::from_secs(2), 10));
+    assert_eq!(log.access_requests, LoggedRequests::All);
     let defaults = settings(IDENTITY).log;
     assert_eq!((defaults.access_outcomes, defaults.access_sample), (None, 1));
+    assert_eq!(defaults.access_requests, LoggedRequests::Problems);
     let log = |more: &str| format!("[log]\n{more}");
     refuses(&log("access_outcomes = [\"denyed\"]"), "did you mean \"denied\"?");
     refuses(&log("access_outcomes = [\"zebra\"]"), "one of closed_before_first_byte, ");
     refuses(&log("access_outcomes = []"), "set log.access = false");
     refuses(&log("access_sample = 0"), "from 1 to 1000000");
+    refuses(&log("access_requests = \"some\""), "\"all\" or \"problems\" or \"off\"");
+    refuses(&log("access_requests = true"), "log.access_requests");
     refuses(&log("access_min_duration = \"often\""), "log.access_min_duration");
 }

@@ -9,6 +9,7 @@ use super::values::{duration, one_of};
 use crate::config::raw::{Cursor, shown};
 use crate::config::schema::closest;
 use crate::config::{LogFormat, LogSettings};
+use crate::model::access::LoggedRequests;
 use crate::model::outcome::Outcome;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -30,6 +31,10 @@ pub(super) fn log(at: &Cursor<'_>) -> Option<LogSettings> {
     let min_duration = at
         .required("access_min_duration", "a duration", |at| duration(at, Duration::ZERO..=LONGEST));
     let sample = at.required("access_sample", "a number", |at| at.integer(1..=MOST_SAMPLE));
+    let requests = at.required("access_requests", "which requests", |at| {
+        let all = ("all", LoggedRequests::All);
+        one_of(at, &[all, ("problems", LoggedRequests::Problems), ("off", LoggedRequests::Off)])
+    });
     Some(LogSettings {
         level: level?,
         format: format?,
@@ -37,6 +42,7 @@ pub(super) fn log(at: &Cursor<'_>) -> Option<LogSettings> {
         access_outcomes: outcomes?,
         access_min_duration: min_duration?,
         access_sample: sample?,
+        access_requests: requests?,
     })
 }
 

@@ -8,13 +8,42 @@ use ipnet::IpNet;
 
 use super::values::{self, one_of};
 use crate::config::raw::{Cursor, Value};
-use crate::model::policy::{Action, IdentityPattern, Network, Rule, TargetPattern};
+use crate::model::policy::{
+    Action, IdentityPattern, Method, Network, PathPattern, Rule, TargetPattern,
+};
 
 const IDENTITY: &str = "an identity, \"*\", \"*.ns.serviceaccount.identity.linkerd.cluster.local\" \
      or \"spiffe://domain/path/*\"";
 const NETWORK: &str = "a network like \"10.0.0.0/8\" or { cidr = \"10.0.0.0/8\", except = [...] }";
 const TARGET: &str =
     "name:port, where the port and any label may be *, like \"*.ns.svc.cluster.local:80\"";
+const METHOD: &str = "a method like \"GET\"; for any method leave the key out";
+const PATH: &str = "\"*\", a path like \"/healthz\" or everything below one like \"/api/*\", without \
+     query, parameters, empty or dot segments";
+
+/// Methods of RFC 9110, PATCH, WebDAV's and PURGE. Others are taken as they are; these in other
+/// letters would match no request that any client sends.
+const METHODS: [&str; 19] = [
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LOCK",
+    "MKCOL",
+    "MOVE",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNLOCK",
+];
 
 /// Reads all rules, in order.
 pub fn rules(root: &Cursor<'_>) -> Option<Vec<Rule>> {
@@ -41,12 +70,19 @@ fn rule<'t>(at: &Cursor<'t>, names: &mut HashMap<Arc<str>, Cursor<'t>>) -> Optio
         let networks = at.list("a list of networks", network)?;
         not_empty(at, networks)
     });
+    let methods = at.optional("methods", |at| {
+        let methods = at.list(&format!("a list of strings, each {METHOD}"), method)?;
+        not_empty(at, methods)
+    });
+    let paths = at.optional("paths", |at| some(at, PATH, |text| PathPattern::parse(text).ok()));
     Some(Rule {
         name: name?,
         action: action?,
         identities: identities?.unwrap_or_default(),
         networks: networks?.unwrap_or_default(),
         targets: targets?.unwrap_or_default(),
+        methods: methods?.unwrap_or_default(),
+        paths: paths?.unwrap_or_default(),
     })
 }
 
@@ -81,6 +117,18 @@ fn some<T>(at: &Cursor<'_>, expected: &str, parse: impl Fn(&str) -> Option<T>) -
     let list =
         at.list(&format!("a list of strings, each {expected}"), |at| at.parsed(expected, &parse))?;
     not_empty(at, list)
+}
+
+fn method(at: &Cursor<'_>) -> Option<Method> {
+    let method = at.parsed(METHOD, |text| Method::parse(text).ok())?;
+    let upper = method.as_str().to_ascii_uppercase();
+    if upper != method.as_str() && METHODS.contains(&upper.as_str()) {
+        return at.refuse(format!(
+            "found {}, and methods are case-sensitive: did you mean \"{upper}\"?",
+            at.value()
+        ));
+    }
+    Some(method)
 }
 
 fn network(at: &Cursor<'_>) -> Option<Network> {

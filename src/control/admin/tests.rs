@@ -211,6 +211,14 @@ fn connections_show_what_is_known_of_each() {
             "bytes_from_client": 7, "bytes_to_client": 0,
         }])
     );
+    let session = live.http("2");
+    live.enter(Stage::Http);
+    session.started();
+    session.started();
+    session.ended();
+    let known = &json(&admin, "/connections")[0];
+    let http = serde_json::json!({ "version": "2", "streams": 1, "requests": 2 });
+    assert_eq!((&known["stage"], &known["http"]), (&"http".into(), &http));
     live.proxied(at(9), at(10));
     let known = &json(&admin, "/connections")[0];
     assert_eq!((&known["peer"], &known["via"]), (&"10.0.0.1:9".into(), &"10.0.0.1:5".into()));

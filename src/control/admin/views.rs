@@ -12,6 +12,7 @@ use crate::model::identity::Identity;
 use crate::model::last_use::LastUse;
 use crate::model::policy::{Network, Rule};
 use crate::model::route::{Endpoint, Route, SessionMode};
+use crate::state::connections::HttpLive;
 use crate::state::{Configuration, CredentialsStatus};
 
 /// The last moment that RFC 3339 can write, 9999-12-31T23:59:59Z, in seconds since the epoch.
@@ -70,6 +71,10 @@ struct RuleView<'a> {
     networks: Vec<NetworkView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     targets: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    methods: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +120,18 @@ struct ConnectionView {
     seconds: u64,
     bytes_from_client: u64,
     bytes_to_client: u64,
+    /// HTTP sessions only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<HttpView>,
+}
+
+#[derive(Serialize)]
+struct HttpView {
+    version: &'static str,
+    /// Requests that have not ended.
+    streams: u32,
+    /// Requests so far.
+    requests: u64,
 }
 
 /// `/certs`
@@ -185,9 +202,18 @@ pub(super) fn connections(admin: &Admin) -> String {
             seconds: now.duration_since(live.accepted_at).unwrap_or_default().as_secs(),
             bytes_from_client: live.bytes.from_client(),
             bytes_to_client: live.bytes.to_client(),
+            http: live.http_session().map(http_view),
         })
         .collect();
     json(&views)
+}
+
+fn http_view(session: &HttpLive) -> HttpView {
+    HttpView {
+        version: session.version(),
+        streams: session.in_flight(),
+        requests: session.requests(),
+    }
 }
 
 fn status(status: &CredentialsStatus) -> Status {
@@ -210,6 +236,8 @@ fn rule_view(rule: &Rule) -> RuleView<'_> {
         identities: rule.identities.iter().map(ToString::to_string).collect(),
         networks: rule.networks.iter().map(network).collect(),
         targets: rule.targets.iter().map(ToString::to_string).collect(),
+        methods: rule.methods.iter().map(ToString::to_string).collect(),
+        paths: rule.paths.iter().map(ToString::to_string).collect(),
     }
 }
 

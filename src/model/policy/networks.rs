@@ -1,5 +1,5 @@
 //! Rules by source network: one look-up for every prefix length that occurs. Exceptions are not
-//! looked at here; [`super::Policy::decide`] checks them for the few rules that are left.
+//! looked at here; [`super::Policy`] checks them for the few rules that are left.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod requests;
+
 fn identity(text: &str) -> Identity {
     Identity::parse(text).expect("an identity")
 }
@@ -29,15 +31,30 @@ fn rule(
         identities: identities.iter().map(|i| IdentityPattern::parse(i).expect(i)).collect(),
         networks: networks.iter().map(network).collect(),
         targets: targets.iter().map(|t| TargetPattern::parse(t).expect(t)).collect(),
+        methods: Vec::new(),
+        paths: Vec::new(),
+    }
+}
+
+/// The rule, about these requests only.
+fn about(rule: Rule, methods: &[&str], paths: &[&str]) -> Rule {
+    Rule {
+        methods: methods.iter().map(|m| Method::parse(m).expect(m)).collect(),
+        paths: paths.iter().map(|p| PathPattern::parse(p).expect(p)).collect(),
+        ..rule
     }
 }
 
 /// Rule after rule, as the definition says.
-fn plainly(rules: &[Rule], who: &Identity, from: IpAddr, to: &Target) -> (Action, String) {
+fn plainly(
+    rules: &[Rule],
+    (who, from, to): (&Identity, IpAddr, &Target),
+    requests: Requests<'_>,
+) -> (Action, String) {
     if rules.is_empty() {
         return (Action::Allow, NO_RULES.to_owned());
     }
-    match rules.iter().find(|rule| rule.matches(who, from, to).all()) {
+    match rules.iter().find(|rule| rule.matches(who, from, to, requests).all()) {
         Some(rule) => (rule.action, rule.name.to_string()),
         None => (Action::Deny, NO_MATCH.to_owned()),
     }
@@ -150,13 +167,21 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         vec!["*", "*:80", "web.svc:*", "web.*:80", "*.svc:80", "web.svc:80", "*.*.svc:1"],
         0..3,
     );
-    let one = (identities, networks, targets, any::<bool>());
+    let methods = prop::sample::subsequence(vec!["GET", "POST", "get"], 0..2);
+    let paths =
+        prop::sample::subsequence(vec!["*", "/", "/api/*", "/api", "/a/b/*", "/a%40"], 0..3);
+    // As in life, most rules are about connections only.
+    let requests = prop_oneof![
+        3 => Just((Vec::new(), Vec::new())),
+        1 => (methods, paths),
+    ];
+    let one = (identities, networks, targets, requests, any::<bool>());
     prop::collection::vec(one, 0..200).prop_map(|all| {
         let numbered = all.iter().enumerate();
         numbered
-            .map(|(n, (i, w, t, allow))| {
+            .map(|(n, (i, w, t, (methods, paths), allow))| {
                 let action = if *allow { Action::Allow } else { Action::Deny };
-                rule(&format!("rule {n}"), action, i, w, t)
+                about(rule(&format!("rule {n}"), action, i, w, t), methods, paths)
             })
             .collect()
     })
@@ -169,12 +194,29 @@ proptest! {
         who in prop::sample::select(vec!["a.ns", "b.ns", "x.a.ns", "ns", "spiffe://td/ns/a", "spiffe://td/x", "spiffe://t/x"]),
         from in prop::sample::select(vec!["10.0.0.1", "10.1.0.1", "192.0.2.1", "fd00::1", "fd00::2", "::ffff:10.1.2.3"]),
         to in prop::sample::select(vec!["web.svc:80", "web.svc:81", "api.svc:80", "x.y.svc:1", "web.ns:80", "web:80"]),
+        method in prop::sample::select(vec!["GET", "POST", "get", "PATCH"]),
+        path in prop::sample::select(vec![
+            "/", "/api", "/api/", "/api?x", "/%61pi/x", "/api;v/x", "/apix", "/a/b/c", "/a/../api",
+            "/a%40", "/a@", "*", "",
+        ]),
     ) {
         let (who, to) = (identity(who), target(to));
         let from: IpAddr = from.parse().expect("an address");
-        let expected = plainly(&rules, &who, from, &to);
-        let verdict = Policy::new(rules).decide(&who, from, &to);
-        prop_assert_eq!((verdict.action, verdict.rule.to_string()), expected);
+        let request = RequestFacts { method, path };
+        let policy = Policy::new(rules.clone());
+        prop_assert_eq!(policy.sees_requests(), rules.iter().any(Rule::names_requests));
+        let verdicts = [
+            (policy.decide(&who, from, &to), Requests::Unseen),
+            (policy.decide_request(&who, from, &to, request), Requests::One(request)),
+            (policy.decide_session(&who, from, &to), Requests::Any),
+        ];
+        for (verdict, requests) in &verdicts {
+            let expected = plainly(&rules, (&who, from, &to), *requests);
+            prop_assert_eq!((verdict.action, verdict.rule.to_string()), expected);
+        }
+        // What is allowed unseen is allowed as any request, and then a session is.
+        let allowed = verdicts.map(|(verdict, _)| verdict.action == Action::Allow);
+        prop_assert!(allowed.is_sorted(), "{:?}", allowed);
     }
 }
 
@@ -202,6 +244,10 @@ fn ten_thousand_rules_cost_little_more_than_ten() {
     };
     let (few, many) = (mixed(10), mixed(10_000));
     assert_eq!(&*many.decide(&who, from, &to).rule, "rule 7");
+    let seen =
+        Policy::new(few.rules().iter().cloned().map(|r| about(r, &["GET"], &["/a"])).collect());
+    let request = RequestFacts { method: "GET", path: "/a" };
+    assert_eq!(&*seen.decide_request(&who, from, &to, request).rule, "rule 7");
     let (few, many) = (cost(&few), cost(&many));
     println!("a decision: {few:?} with 10 rules, {many:?} with 10,000");
     // A linear search would be a thousand times slower.

@@ -83,9 +83,20 @@ pub(super) fn endpoint_transport(
     };
     push_address(&mut labels, Some(endpoint));
     push_server(&mut labels, server.map(Identity::as_str), endpoint.ip().is_loopback());
-    if let Some((service, namespace)) = kubernetes_service(target) {
-        labels.push(("dst_service", service.into()));
-        labels.push(("dst_namespace", namespace.into()));
+    push_service(&mut labels, target);
+    labels
+}
+
+/// Labels of a client's HTTP requests to a target; `None` stands for all beyond the bound.
+pub(super) fn http(target: Option<&Target>, client: Option<&Identity>) -> Labels {
+    let mut labels = vec![
+        ("direction", "inbound".into()),
+        ("authority", target.map_or_else(|| OTHER.into(), Target::to_string)),
+        ("tls", "true".into()),
+        ("client_id", client.map_or(OTHER, Identity::as_str).into()),
+    ];
+    if let Some(target) = target {
+        push_service(&mut labels, target);
     }
     labels
 }
@@ -104,6 +115,13 @@ fn push_address(labels: &mut Labels, address: Option<SocketAddr>) {
     labels.push(("target_addr", address.map_or_else(other, |a| a.to_string())));
     labels.push(("target_ip", address.map_or_else(other, |a| a.ip().to_string())));
     labels.push(("target_port", address.map_or_else(other, |a| a.port().to_string())));
+}
+
+fn push_service(labels: &mut Labels, target: &Target) {
+    if let Some((service, namespace)) = kubernetes_service(target) {
+        labels.push(("dst_service", service.into()));
+        labels.push(("dst_namespace", namespace.into()));
+    }
 }
 
 fn push_server(labels: &mut Labels, server: Option<&str>, is_loopback: bool) {

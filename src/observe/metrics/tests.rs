@@ -7,13 +7,13 @@ use crate::model::last_use::LastUse;
 
 /// Samples by name and labels as written; panics on anything that is no OpenMetrics line.
 #[derive(Debug, Default)]
-struct Exposition {
-    samples: BTreeMap<String, f64>,
+pub(super) struct Exposition {
+    pub(super) samples: BTreeMap<String, f64>,
     types: BTreeMap<String, String>,
 }
 
 impl Exposition {
-    fn of(metrics: &Metrics) -> Self {
+    pub(super) fn of(metrics: &Metrics) -> Self {
         Self::parse(&metrics.encode())
     }
 
@@ -70,11 +70,11 @@ impl Exposition {
         }
     }
 
-    fn value(&self, series: &str) -> f64 {
+    pub(super) fn value(&self, series: &str) -> f64 {
         *self.samples.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.samples))
     }
 
-    fn count(&self, prefix: &str) -> usize {
+    pub(super) fn count(&self, prefix: &str) -> usize {
         self.samples.keys().filter(|s| s.starts_with(prefix)).count()
     }
 }
@@ -88,11 +88,11 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-fn id(text: &str) -> Identity {
+pub(super) fn id(text: &str) -> Identity {
     Identity::parse(text).expect("an identity")
 }
 
-fn target(text: &str) -> Target {
+pub(super) fn target(text: &str) -> Target {
     Target::parse(text).expect("a target")
 }
 
@@ -121,6 +121,16 @@ fn everything_that_alerts_use_exists_at_start() {
         "control_identity_cert_refreshes_total{result=\"error\"}",
         "gateway_handshake_duration_seconds_count",
         "gateway_connect_duration_seconds_bucket{le=\"+Inf\"}",
+        "gateway_http_endpoint_connections{protocol=\"http/2\"}",
+        "gateway_http_endpoint_requests_total{connection=\"reused\"}",
+        "gateway_http_protocol_errors_total{reason=\"protocol_error\"}",
+        "gateway_http_requests_in_flight",
+        "gateway_http_retries_total",
+        "gateway_http_sessions{version=\"1\"}",
+        "gateway_http_window_budget_bytes",
+        "gateway_http_windows_bytes",
+        "inbound_http_authz_deny_total{authz_kind=\"rule\",authz_name=\"other\",tls=\"true\"}",
+        "inbound_http_errors_total{error=\"failfast\"}",
     ] {
         assert_eq!(all.value(series), 0.0, "{series}");
     }

@@ -1,0 +1,79 @@
+//! What all requests of one session have in common.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::body::Bounds;
+use super::pool;
+use crate::config::{HttpSettings, Settings};
+use crate::model::identity::Identity;
+use crate::model::route::Route;
+use crate::observe::metrics::HttpSeries;
+use crate::proxy::inbound::{Gateway, Rules};
+use crate::proxy::route::Asked;
+use crate::state::connections::{HttpLive, Live};
+
+/// What holds for the requests of new sessions.
+#[derive(Clone, Debug)]
+pub struct HttpRules {
+    /// As configured.
+    pub settings: HttpSettings,
+}
+
+impl HttpRules {
+    /// As configured.
+    pub fn new(settings: &Settings) -> Self {
+        Self { settings: settings.http.clone() }
+    }
+
+    /// Bounds of a request's body.
+    pub fn body(&self) -> Bounds {
+        Bounds { size: self.settings.max_body_size, timeout: self.settings.body_timeout }
+    }
+
+    /// Bounds of connections that wait.
+    pub fn pool(&self) -> pool::Bounds {
+        let HttpSettings { pool_idle_timeout, max_idle_connections, .. } = self.settings;
+        pool::Bounds { idle: pool_idle_timeout, most: max_idle_connections }
+    }
+
+    /// How long one session takes requests: a tenth more or less than configured.
+    pub fn age(&self) -> Option<Duration> {
+        self.settings.max_connection_age.map(|age| age.mul_f64(0.9 + 0.2 * fastrand::f64()))
+    }
+}
+
+/// One session, as its requests see it.
+pub struct Context {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// What held when the session began.
+    pub rules: Arc<Rules>,
+    /// Who the client is.
+    pub client: Identity,
+    /// Who we are.
+    pub own: Identity,
+    /// Where the client connects from.
+    pub source: SocketAddr,
+    /// Its place among the live connections.
+    pub live: Arc<Live>,
+    /// Where its requests go.
+    pub asked: Asked,
+    /// No Linkerd proxy: a browser, curl.
+    pub is_plain: bool,
+    /// Where its requests are counted.
+    pub series: Arc<HttpSeries>,
+    /// Its streams, for whoever lists connections.
+    pub http: Arc<HttpLive>,
+}
+
+impl Context {
+    /// The route at this moment.
+    pub fn route(&self) -> Option<Arc<Route>> {
+        match &self.asked {
+            Asked::Service(target) => self.gateway.state.routes.load().by_target(target).cloned(),
+            Asked::Local(route) => Some(Arc::clone(route)),
+        }
+    }
+}

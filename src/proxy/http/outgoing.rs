@@ -1,0 +1,190 @@
+//! A request as it goes on: headers of one hop and those that only we may set are replaced, and the
+//! version of HTTP that the endpoint gets is decided.
+
+use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, Version};
+
+use super::body::RequestBody;
+use super::context::Context;
+use crate::model::http::failure::{Failure, is_grpc};
+use crate::model::http::forwarded::{self, without_default_port};
+use crate::model::http::head::{Framing, RequestLine, content_length, write_request};
+use crate::model::http::hop::{CLIENT_ID, has_token, strip_request};
+use crate::model::http::orig_proto::{self, ORIG_PROTO, OrigProto};
+use crate::model::service::Target;
+use crate::proxy::route::Asked;
+
+/// A request on its way through us.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// As the client wrote it.
+    pub uri: Uri,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// What the endpoint gets, unless it is meshed: HTTP/1.x or HTTP/2.
+    pub version: Version,
+    /// What a Linkerd proxy said that it was.
+    pub orig: Option<OrigProto>,
+    /// The protocol that the client would change to.
+    pub upgrade: Option<HeaderValue>,
+    /// It is a gRPC call.
+    pub is_grpc: bool,
+    /// Its body.
+    pub body: RequestBody,
+}
+
+impl Request {
+    /// One that came over HTTP/2.
+    pub fn from_http2(head: http::request::Parts, body: RequestBody, is_plain: bool) -> Self {
+        let http::request::Parts { method, uri, mut headers, .. } = head;
+        let orig = headers.remove(ORIG_PROTO).as_ref().and_then(orig_proto::parse);
+        let is_grpc = orig.is_none() && is_grpc(&headers);
+        let version = match orig {
+            Some(orig) => orig.version,
+            // A browser speaks HTTP/2 whatever the service does; only gRPC needs it end to end.
+            None if is_plain && !is_grpc => Version::HTTP_11,
+            None => Version::HTTP_2,
+        };
+        Self { method, uri, headers, version, orig, upgrade: None, is_grpc, body }
+    }
+
+    /// One that came over HTTP/1.
+    pub fn from_http1(head: http::request::Parts, body: RequestBody) -> Self {
+        let http::request::Parts { method, uri, mut headers, version, .. } = head;
+        // Nobody has upgraded this one.
+        headers.remove(ORIG_PROTO);
+        let asked = has_token(&headers, &CONNECTION, b"upgrade").then(|| headers.get(UPGRADE));
+        let upgrade = asked.flatten().cloned();
+        let version = version.clamp(Version::HTTP_10, Version::HTTP_11);
+        Self { method, uri, headers, version, orig: None, upgrade, is_grpc: false, body }
+    }
+
+    /// True when the connection leaves HTTP if the endpoint agrees.
+    pub fn leaves_http(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::CONNECT
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+
+    /// How its body is framed for an HTTP/1 endpoint.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be.
+    pub fn framing(&self) -> Result<Framing, Failure> {
+        let length = content_length(&self.headers).map_err(|_| Failure::Malformed)?;
+        match length {
+            Some(length) => Ok(Framing::Length(length)),
+            None if self.body.is_end() => Ok(Framing::None),
+            None if self.version == Version::HTTP_10 => Err(Failure::LengthRequired),
+            None => Ok(Framing::Chunked),
+        }
+    }
+
+    /// True when the client waits for `100 Continue` before its body.
+    pub fn expects_continue(&self) -> bool {
+        self.version == Version::HTTP_11 && has_token(&self.headers, &EXPECT, b"100-continue")
+    }
+
+    /// Replaces what only we may say.
+    ///
+    /// # Errors
+    /// [`Failure::Loop`] when the request has passed us before on its way to the same target.
+    pub fn rewrite(&mut self, context: &Context) -> Result<(), Failure> {
+        strip_request(&mut self.headers);
+        let client = HeaderValue::from_str(context.client.as_str());
+        self.headers.insert(CLIENT_ID, client.map_err(|_| Failure::Unexpected)?);
+        let Asked::Service(target) = &context.asked else {
+            return Ok(());
+        };
+        let (own, authority) = (context.own.as_str(), target.to_string());
+        if forwarded::is_loop(&self.headers, own, &authority) {
+            return Err(Failure::Loop);
+        }
+        let authority = without_default_port(&authority);
+        let element = forwarded::element(own, context.client.as_str(), authority);
+        self.headers.append(FORWARDED, element.ok_or(Failure::Unexpected)?);
+        Ok(())
+    }
+
+    /// The head for an HTTP/1 endpoint.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be said.
+    pub fn http1_head(&self, target: &Target, framing: Framing) -> Result<Vec<u8>, Failure> {
+        let authority = self.authority(target);
+        let host = HeaderValue::from_str(&authority).map_err(|_| Failure::Malformed)?;
+        let absolute = self.orig.is_some_and(|orig| orig.absolute_form);
+        let whole;
+        let line_target = match self.path() {
+            _ if self.method == Method::CONNECT => authority.as_str(),
+            path if absolute && path.starts_with('/') => {
+                whole = format!("http://{authority}{path}");
+                &whole
+            }
+            path => path,
+        };
+        let (method, version) = (&self.method, self.version);
+        let line = RequestLine { method, target: line_target, version, host: &host };
+        let mut head = Vec::with_capacity(512);
+        let upgrade = self.upgrade.as_ref();
+        write_request(&mut head, line, &self.headers, framing, upgrade);
+        Ok(head)
+    }
+
+    /// The request for an HTTP/2 endpoint: h2c as the client sent it, a meshed one with the mark
+    /// that its proxy undoes.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be said.
+    pub fn http2_head(&self, target: &Target) -> Result<HttpRequest<()>, Failure> {
+        let authority: Authority = match self.uri.authority() {
+            Some(authority) if self.version == Version::HTTP_2 => authority.clone(),
+            _ => self.authority(target).parse().map_err(|_| Failure::Malformed)?,
+        };
+        let path = self.uri.path_and_query().cloned();
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(authority)
+            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+            .build();
+        let mut request = HttpRequest::new(());
+        *request.uri_mut() = uri.map_err(|_| Failure::Malformed)?;
+        *request.method_mut() = self.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let mut headers = self.headers.clone();
+        headers.remove(TRANSFER_ENCODING);
+        if let Some(mark) = self.mark() {
+            headers.remove(HOST);
+            headers.insert(HeaderName::from_static(ORIG_PROTO), mark);
+        }
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// What `host` says: the target, and for ports of this host what the client said.
+    fn authority(&self, target: &Target) -> String {
+        let own = match target {
+            Target::Local(_) => {
+                let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+                self.uri.authority().map(Authority::as_str).or(host)
+            }
+            Target::Service(..) => None,
+        };
+        own.map_or_else(|| without_default_port(&target.to_string()).to_owned(), str::to_owned)
+    }
+
+    fn mark(&self) -> Option<HeaderValue> {
+        match (self.orig, self.version) {
+            (_, Version::HTTP_2) => None,
+            (Some(OrigProto { absolute_form: true, .. }), Version::HTTP_11) => {
+                Some(HeaderValue::from_static("HTTP/1.1; absolute-form"))
+            }
+            (_, version) => orig_proto::value(version),
+        }
+    }
+}

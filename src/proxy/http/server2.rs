@@ -1,0 +1,357 @@
+//! HTTP/2 with a client: requests out of the session, pieces of responses into it.
+//!
+//! All requests of a session run within its own task: they end with it, and what they have to say
+//! goes to the client in one write after all that were ready have run.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream};
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse, StatusCode};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::body::{Piece, RequestBody, Source};
+use super::context::Context;
+use super::exchange::{Answered, Interim, exchange};
+use super::outgoing::Request;
+use super::record::Record;
+use super::response::{Broken, NOTHING, ResponseBody, grpc_trailers};
+use super::windows::Window;
+use super::wire::Wire;
+use crate::model::sharded::lock;
+
+/// Frames that a client may send us: large ones cost less.
+const MAX_FRAME: u32 = 64 * 1024;
+/// Bytes of one response that wait for the client's window.
+const MOST_BUFFERED: usize = 256 * 1024;
+/// Streams that a client has given up before we saw them; more at once is an attack.
+const MOST_RESET: usize = 64;
+/// Streams that we have given up because of the client, over the life of a session.
+const MOST_BROKEN: usize = 1024;
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Both sides are done.
+    Done,
+    /// Its connection broke.
+    Connection,
+    /// The client broke HTTP/2, or a bound of it.
+    Protocol(Reason),
+}
+
+/// Serves `wire` to its end.
+pub async fn serve(
+    context: &Arc<Context>,
+    wire: &Wire,
+    window: &Window,
+    stopping: WaitForCancellationFuture<'_>,
+) -> Ended {
+    let settings = &context.rules.http.settings;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(window.stream())
+        .initial_connection_window_size(window.session())
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(settings.max_header_list_size)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_pending_accept_reset_streams(MOST_RESET)
+        .max_local_error_reset_streams(Some(MOST_BROKEN))
+        .max_send_buffer_size(MOST_BUFFERED);
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(wire.clone()));
+    // The library waits for the client's preface, and would keep our settings to itself meanwhile.
+    let begun = poll_fn(|cx| {
+        let begun = std::future::Future::poll(handshake.as_mut(), cx);
+        let _ = wire.poll_send(cx);
+        begun
+    });
+    let connection = match begun.await {
+        Ok(connection) => connection,
+        Err(error) => return flushed(wire, ended(&error)).await,
+    };
+    let age = context.rules.http.age().map(|age| Box::pin(tokio::time::sleep(age)));
+    let serve = move |request, respond| answer(Arc::clone(context), request, respond);
+    let (idle, idle_timeout) = (None, context.rules.timeouts.idle);
+    let mut session = Session {
+        connection,
+        wire,
+        serve,
+        requests: FuturesUnordered::new(),
+        age,
+        idle,
+        idle_timeout,
+        is_leaving: false,
+    };
+    let mut stopping = pin!(stopping);
+    let ended = poll_fn(|cx| {
+        if !session.is_leaving && stopping.as_mut().poll(cx).is_ready() {
+            session.leave();
+        }
+        session.poll(cx)
+    })
+    .await;
+    drop(session.requests);
+    flushed(wire, ended).await
+}
+
+/// What was said last goes out, as far as the socket takes it.
+async fn flushed(wire: &Wire, ended: Ended) -> Ended {
+    poll_fn(|cx| {
+        let _ = wire.poll_send(cx);
+        Poll::Ready(())
+    })
+    .await;
+    ended
+}
+
+fn ended(error: &h2::Error) -> Ended {
+    match error.reason() {
+        Some(reason) if reason != Reason::NO_ERROR && !error.is_io() => Ended::Protocol(reason),
+        Some(_) => Ended::Done,
+        None => Ended::Connection,
+    }
+}
+
+struct Session<'a, S, F> {
+    connection: Connection<Wire, Bytes>,
+    wire: &'a Wire,
+    serve: S,
+    requests: FuturesUnordered<F>,
+    /// When it is asked to end.
+    age: Option<Pin<Box<Sleep>>>,
+    /// Since when it has been without requests.
+    idle: Option<Pin<Box<Sleep>>>,
+    idle_timeout: Option<std::time::Duration>,
+    is_leaving: bool,
+}
+
+impl<S, F> Session<'_, S, F>
+where
+    S: Fn(HttpRequest<RecvStream>, SendResponse<Bytes>) -> F,
+    F: Future<Output = ()>,
+{
+    /// No more requests: GOAWAY, and a second one when the client has seen it.
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        self.connection.graceful_shutdown();
+    }
+
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
+        self.poll_timers(cx);
+        let mut ended = self.poll_accept(cx);
+        let mut has_worked = false;
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.requests).poll_next(cx) {
+            has_worked = true;
+        }
+        // What requests have said since becomes frames; those that arrive meanwhile run next time.
+        if ended.is_pending() && (has_worked || !self.requests.is_empty()) {
+            ended = self.poll_accept(cx);
+        }
+        // A fault of writing is met by the next read, unless nothing will be read any more.
+        let sent = self.wire.poll_send(cx);
+        match (ended, sent) {
+            (Poll::Ready(ended), _) => Poll::Ready(ended),
+            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(Ended::Connection),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
+        let before = self.requests.len();
+        let result = loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.requests.push((self.serve)(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => break Poll::Ready(ended(&error)),
+                Poll::Ready(None) => break Poll::Ready(Ended::Done),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if self.requests.len() > before && before > 0 {
+            // They have not been polled yet; the loop that polls them may have passed.
+            cx.waker().wake_by_ref();
+        }
+        result
+    }
+
+    fn poll_timers(&mut self, cx: &mut TaskContext<'_>) {
+        if self.is_leaving {
+            return;
+        }
+        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
+            return self.leave();
+        }
+        let Some(timeout) = self.idle_timeout else { return };
+        if !self.requests.is_empty() {
+            self.idle = None;
+            return;
+        }
+        let idle = self
+            .idle
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        if idle.as_mut().poll(cx).is_ready() {
+            self.leave();
+        }
+    }
+}
+
+/// Passes interim responses on.
+struct ToClient<'a>(&'a Mutex<SendResponse<Bytes>>);
+
+impl Interim for ToClient<'_> {
+    fn pass(&mut self, status: StatusCode, headers: HeaderMap) {
+        let mut response = HttpResponse::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        crate::model::http::hop::strip_response(response.headers_mut());
+        // A client that is gone is met by what comes next.
+        let _ = lock(self.0).send_informational(response);
+    }
+}
+
+/// One request, from its head to the last piece of its response.
+async fn answer(
+    context: Arc<Context>,
+    request: HttpRequest<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (head, stream) = request.into_parts();
+    let body = RequestBody::new(Source::Http2(stream), context.rules.http.body());
+    let request = Request::from_http2(head, body, context.is_plain);
+    let is_grpc = request.is_grpc;
+    let mut record = Record::new(&context, &request);
+    let respond = Mutex::new(respond);
+    let mut to_client = ToClient(&respond);
+    let answered = {
+        let mut exchange = pin!(exchange(&context, request, &mut record, &mut to_client));
+        poll_fn(|cx| {
+            if let Poll::Ready(answered) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(Some(answered));
+            }
+            lock(&respond).poll_reset(cx).map(|_| None)
+        })
+        .await
+    };
+    // The client has given it up: what was on its way to the endpoint ends with it.
+    let Some(Answered { mut response, place }) = answered else { return };
+    let mut respond = respond.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let ResponseBody::Reset(reason) = response.body {
+        return respond.send_reset(reason);
+    }
+    record.answered(response.status, &response.headers);
+    let mut head = HttpResponse::new(());
+    *head.status_mut() = response.status;
+    *head.headers_mut() = response.headers;
+    let is_end = response.body.is_end();
+    let Ok(stream) = respond.send_response(head, is_end) else { return };
+    if is_end {
+        record.ended();
+    } else {
+        let mut pump = Pump { stream, pending: NOTHING, is_grpc };
+        poll_fn(|cx| pump.poll(cx, &mut response.body, &mut record)).await;
+    }
+    record.request_bytes = response.body.request_bytes();
+    drop(place);
+}
+
+/// A response's body on its way to the client.
+struct Pump {
+    stream: SendStream<Bytes>,
+    /// Read from the endpoint, and waiting for the client's window: at most one piece.
+    pending: Bytes,
+    is_grpc: bool,
+}
+
+impl Pump {
+    fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        body: &mut ResponseBody,
+        record: &mut Record,
+    ) -> Poll<()> {
+        loop {
+            while !self.pending.is_empty() {
+                if ready!(self.poll_pending(cx, body, record)).is_err() {
+                    return Poll::Ready(());
+                }
+                if self.pending.is_empty() && body.is_end() {
+                    record.ended();
+                    return Poll::Ready(());
+                }
+            }
+            let piece = match body.poll_piece(cx) {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => return self.stream.poll_reset(cx).map(|_| ()),
+            };
+            match piece {
+                Some(Ok(Piece::Data(data))) => {
+                    record.response_bytes += data.len() as u64;
+                    self.pending = data;
+                }
+                Some(Ok(Piece::Trailers(trailers))) => {
+                    record.trailed(&trailers);
+                    self.end(Some(trailers), record);
+                    return Poll::Ready(());
+                }
+                Some(Err(broken)) => {
+                    self.broken(&broken, record);
+                    return Poll::Ready(());
+                }
+                None => {
+                    self.end(None, record);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// Gives the session as much as the client has room for.
+    fn poll_pending(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        body: &mut ResponseBody,
+        record: &mut Record,
+    ) -> Poll<Result<(), ()>> {
+        self.stream.reserve_capacity(self.pending.len());
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(())),
+            }
+        }
+        let count = self.stream.capacity().min(self.pending.len());
+        let piece = self.pending.split_to(count);
+        let ends = self.pending.is_empty() && body.is_end();
+        let sent = self.stream.send_data(piece, ends);
+        body.release(count);
+        record.request_bytes = body.request_bytes();
+        Poll::Ready(sent.map_err(|_| ()))
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>, record: &mut Record) {
+        let sent = match trailers {
+            Some(trailers) => self.stream.send_trailers(trailers),
+            None => self.stream.send_data(NOTHING, true),
+        };
+        if sent.is_ok() {
+            record.ended();
+        }
+    }
+
+    fn broken(&mut self, broken: &Broken, record: &mut Record) {
+        if self.is_grpc && matches!(broken, Broken::Endpoint) {
+            let trailers = grpc_trailers();
+            record.trailed(&trailers);
+            let _ = self.stream.send_trailers(trailers);
+        } else {
+            self.stream.send_reset(broken.reason());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The life of one HTTP session, from the client's first request to the connection's outcome.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::response::Upgraded;
+use super::wire::Wire;
+use super::{server1, server2};
+use crate::model::header::SessionProtocol;
+use crate::model::identity::Identity;
+use crate::model::outcome::Outcome;
+use crate::proxy::end::{End, Fault};
+use crate::proxy::inbound::{Gateway, Rules};
+use crate::proxy::relay::{Broken, Relay, Side};
+use crate::proxy::route::Asked;
+use crate::proxy::session::Session;
+use crate::state::connections::Stage;
+
+/// How long a client may take to end its side after ours has ended.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A session that begins.
+pub struct Opening {
+    /// The client's connection.
+    pub end: End,
+    /// What has been read of it after the header.
+    pub early: Vec<u8>,
+    /// What it speaks.
+    pub protocol: SessionProtocol,
+    /// Where its requests go.
+    pub asked: Asked,
+    /// The client.
+    pub client: Identity,
+    /// Who we are.
+    pub own: Identity,
+    /// What holds.
+    pub rules: Arc<Rules>,
+    /// No Linkerd proxy.
+    pub is_plain: bool,
+}
+
+/// Serves a session to its end.
+pub async fn serve(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    opening: Box<Opening>,
+) -> Outcome {
+    let Opening { end, early, protocol, asked, client, own, rules, is_plain } = *opening;
+    let live = Arc::clone(&session.registration);
+    live.enter(Stage::Http);
+    let bytes = Arc::clone(&live.bytes);
+    bytes.add_from_client(early.len() as u64);
+    let wire = Wire::new(end, Side::Client, Arc::clone(&bytes), early);
+    let version = if protocol == SessionProtocol::Http2 { "2" } else { "1" };
+    let counted = Counted::new(gateway, version);
+    let context = Arc::new(Context {
+        series: gateway.metrics.http(asked.target(), &client),
+        http: live.http(version),
+        gateway: Arc::clone(gateway),
+        source: live.source(),
+        live,
+        rules,
+        client,
+        own,
+        asked,
+        is_plain,
+    });
+    let stopping = gateway.state.closing.cancelled();
+    let result = if protocol == SessionProtocol::Http2 {
+        let budget = context.rules.http.settings.window_budget;
+        let window = gateway.windows.take(budget);
+        match server2::serve(&context, &wire, &window, stopping).await {
+            server2::Ended::Done => Ok(()),
+            server2::Ended::Connection => Err(None),
+            server2::Ended::Protocol(reason) => {
+                session.explain(format!("HTTP/2: {}", reason.description()));
+                Err(Some(Outcome::HttpProtocolError))
+            }
+        }
+    } else {
+        match server1::serve(&context, &wire, stopping).await {
+            server1::Ended::Done => Ok(()),
+            server1::Ended::Connection => Err(None),
+            server1::Ended::Protocol => Err(Some(Outcome::HttpProtocolError)),
+            server1::Ended::Upgraded(endpoint) => {
+                drop(counted);
+                return relay(session, &context, wire, endpoint).await;
+            }
+        }
+    };
+    drop(counted);
+    match result {
+        Ok(()) => {
+            goodbye(&wire).await;
+            session.relayed(Ok(()))
+        }
+        Err(Some(outcome)) => {
+            gateway.metrics.http_protocol_error("protocol_error");
+            goodbye(&wire).await;
+            outcome
+        }
+        Err(None) if wire.has_ended() => session.relayed(Ok(())),
+        Err(None) => {
+            let fault = wire.fault().unwrap_or(Fault::Reset);
+            session.relayed(Err(Broken { side: Side::Client, fault }))
+        }
+    }
+}
+
+/// Ends our side, and gives the client the time to end its own: a reset would overtake what it has
+/// not read yet.
+async fn goodbye(wire: &Wire) {
+    let ended = tokio::time::timeout(GOODBYE, poll_fn(|cx| wire.poll_goodbye(cx))).await;
+    if ended.is_ok_and(|ended| ended.is_ok()) {
+        wire.disarm();
+    }
+}
+
+/// Both sides have left HTTP: from here on their bytes are theirs.
+async fn relay(
+    session: &mut Session,
+    context: &Context,
+    wire: Wire,
+    endpoint: Upgraded,
+) -> Outcome {
+    let Some((client, from_client)) = wire.into_end() else { return Outcome::ClientReset };
+    let Upgraded { connected, early } = endpoint;
+    session.connected(&connected);
+    let bytes = Arc::clone(&session.registration.bytes);
+    bytes.add_to_client(early.len() as u64);
+    let mut relay = Relay::new(client, connected.end, from_client, context.rules.timeouts);
+    relay.also_from_endpoint(early);
+    let relayed = relay.run(&bytes).await;
+    session.relayed(relayed)
+}
+
+/// Counts an open session.
+struct Counted<'a>(&'a Gateway, &'static str);
+
+impl<'a> Counted<'a> {
+    fn new(gateway: &'a Gateway, version: &'static str) -> Self {
+        gateway.metrics.http_session(version, 1);
+        Self(gateway, version)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.http_session(self.1, -1);
+    }
+}

@@ -29,18 +29,41 @@ fn plain(backend: &Backend) -> (Gateway, Client) {
 }
 
 #[test]
-fn a_plain_client_that_speaks_http_2_is_served() {
-    let backend = saying(Protocol::H2c, "ok");
+fn a_plain_client_that_speaks_http_2_reaches_http_1_endpoints() {
+    // It has chosen HTTP/2 with us; nobody says that its service speaks it.
+    let backend = saying(Protocol::Http1, "ok");
     let (gateway, client) = plain(&backend);
-    let request = Request::get(format!("https://{NAME}/path?q")).body(Bytes::new());
+    let request = Request::post(format!("https://{NAME}/path?q")).body(Bytes::from("body"));
     let answer = run(async {
         let session = Session::plain(client, gateway.address).await;
         session.send(request.expect("a request")).await
     });
-    assert_eq!(&answer.expect("a response").body[..], b"ok");
+    let answer = answer.expect("a response");
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]), "{answer:?}");
+    assert_eq!(answer.header("l5d-orig-proto"), "");
+    let seen = backend.only();
+    assert_eq!((seen.version, &seen.body[..]), (Version::HTTP_11, &b"body"[..]));
+    assert_eq!(
+        (seen.uri.to_string(), seen.header("l5d-client-id")),
+        ("/path?q".into(), CLIENT.into())
+    );
+}
+
+#[test]
+fn a_plain_client_that_speaks_grpc_reaches_http_2_endpoints() {
+    let backend = saying(Protocol::H2c, "ok");
+    let (gateway, client) = plain(&backend);
+    let request = Request::post(format!("https://{NAME}/a.B/C"))
+        .header("content-type", "application/grpc+proto")
+        .body(Bytes::from_static(&[0; 5]));
+    let answer = run(async {
+        let session = Session::plain(client, gateway.address).await;
+        session.send(request.expect("a request")).await
+    });
+    assert_eq!(answer.expect("a response").status, 200);
     let seen = backend.only();
     assert_eq!((seen.version, seen.header("l5d-client-id")), (Version::HTTP_2, CLIENT.to_owned()));
-    assert_eq!(seen.uri.path_and_query().expect("a path"), "/path?q");
+    assert_eq!(seen.uri.path(), "/a.B/C");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn upgraded(parties: &Scripted) -> (Stream, TcpStream) {
     say(&mut backend, SWITCHED);
     let response = head(&mut client);
     assert_eq!(response.line, "HTTP/1.1 101 Switching Protocols");
-    assert_eq!(response.header("upgrade"), "websocket");
+    assert_eq!(response.header("upgrade"), "websocket", "{response:?}");
     assert_eq!(response.header("connection").to_ascii_lowercase(), "upgrade");
     assert_eq!(response.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     (client, backend)

@@ -58,8 +58,13 @@ image-test: ## Build the image without a container engine, and run it (as root, 
 	tests/image/build.sh
 
 .PHONY: bench
-bench: ## Compare cost, latency and memory with peers (12 minutes; ARGS=--quick: one)
+bench: ## Compare cost, latency and memory with peers (17 minutes; ARGS=--quick: two)
 	$(CARGO) bench --bench compare -- $(ARGS)
+	$(CARGO) bench --bench http -- $(ARGS)
+
+.PHONY: bench-http
+bench-http: ## Only what requests cost, HTTP/2 to HTTP/1.1 and to HTTP/2 (5 minutes)
+	$(CARGO) bench --bench http -- $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: ## Install HAProxy, nginx and Envoy for `make bench`

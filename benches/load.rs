@@ -1,4 +1,4 @@
-//! The load generator, for any gateway that ends mutual TLS and forwards bytes:
+//! The load generator, for any gateway that ends mutual TLS and forwards bytes or HTTP/2's requests:
 //!
 //! ```text
 //! cargo bench --bench load -- handshake --address 127.0.0.1:4143 --backend 127.0.0.1:9000 \
@@ -8,8 +8,8 @@
 //! It brings its own backend, so that the gateway's one route leads to `--backend`. What it reports
 //! is the gateway's CPU time per unit of work, because generator and gateway share a machine whose
 //! throughput says little. It never runs without an end: every window is bounded by time, and a
-//! wrong byte, a refusal or a stall ends the run with an error. `benches/compare.rs` starts it once
-//! per gateway and mode.
+//! wrong byte, a refusal or a stall ends the run with an error; HTTP's wrong answers are counted.
+//! `benches/compare.rs` and `benches/http.rs` start it once per gateway and mode.
 
 use std::process::ExitCode;
 
@@ -26,10 +26,14 @@ mod churn;
 mod client;
 #[path = "load/handshake.rs"]
 mod handshake;
+#[path = "load/http.rs"]
+mod http;
 #[path = "load/idle.rs"]
 mod idle;
 #[path = "load/options.rs"]
-mod options;
+pub mod options;
+#[path = "load/origin.rs"]
+mod origin;
 #[path = "load/pace.rs"]
 mod pace;
 #[path = "load/pattern.rs"]
@@ -65,7 +69,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
     raise_descriptor_limit();
     let client = client::Client::new(options)?;
-    let backend = backend::Backend::start(options.backend, options.mode.service(), options.block)?;
+    let backend = backend::Backend::start(options.backend, options.service(), options.block)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
@@ -77,6 +81,8 @@ fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
             Mode::Rate => request::fixed_rate(options, client).await,
             Mode::Idle => idle::run(options, &client).await,
             Mode::Churn => churn::run(options, client).await,
+            Mode::Get | Mode::Post => http::closed_loop(options, client).await,
+            Mode::GetRate => http::fixed_rate(options, client).await,
         };
         drop(background);
         match backend.fault() {

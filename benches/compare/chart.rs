@@ -3,9 +3,11 @@
 
 use std::fmt::Write;
 
-use super::measure::{Column, GROWTH, Growth, Measure};
-use super::results::Results;
-use super::table::number;
+use crate::common::measure::{Column, Measure};
+use crate::common::number;
+use crate::common::results::Results;
+
+use super::measures::{GROWTH, Growth};
 
 const PANEL_WIDTH: usize = 400;
 const PANELS_PER_ROW: usize = 2;
@@ -72,7 +74,7 @@ fn panel(text: &mut String, results: &Results, measure: &Measure, column: &Colum
 /// A line over the logarithm of open connections; the axis begins at 0 and ends at twice the first
 /// value or above the highest.
 fn line(text: &mut String, results: &Results, growth: &Growth, height: usize) {
-    let points = results.growth(growth);
+    let points = growth_of(results, growth);
     if points.len() < 2 {
         return;
     }
@@ -109,4 +111,16 @@ fn line(text: &mut String, results: &Results, growth: &Growth, height: usize) {
             point.0,
         );
     }
+}
+
+/// Our medians over open connections, as multiples of the first.
+fn growth_of(results: &Results, (_, points): &Growth) -> Vec<(usize, f64)> {
+    let Some(ours) = results.lanes.first() else { return Vec::new() };
+    let of = |(open, name): &(usize, &str)| {
+        let measure = results.measures.iter().find(|measure| measure.name == *name)?;
+        Some((*open, results.median(measure, measure.values.first()?, ours)?))
+    };
+    let values: Vec<_> = points.iter().filter_map(of).collect();
+    let first = values.first().map_or(1.0, |(_, value)| *value);
+    values.into_iter().map(|(open, value)| (open, value / first)).collect()
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::results::Results;
+use crate::common::number;
+use crate::common::results::Results;
 
 /// A table for a terminal and for a Markdown page.
 pub fn markdown(results: &Results) -> String {
@@ -33,13 +34,4 @@ pub fn markdown(results: &Results) -> String {
     }
     text.push_str("\nIn parentheses: as a multiple of the first column.\n");
     text
-}
-
-/// Three digits that matter.
-pub fn number(value: f64) -> String {
-    match value {
-        value if value < 10.0 => format!("{value:.2}"),
-        value if value < 100.0 => format!("{value:.1}"),
-        value => format!("{value:.0}"),
-    }
 }

@@ -11,6 +11,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
+use super::options::Upstream;
+use super::origin::{h2c, http1};
 use super::pattern::{self, BLOCK};
 
 /// Bytes that an echo takes at once. Thousands of connections have such a buffer each.
@@ -32,6 +34,8 @@ pub enum Service {
     Source,
     /// Both at once.
     Duplex,
+    /// Answers requests.
+    Origin(Upstream),
 }
 
 /// A running backend.
@@ -138,13 +142,17 @@ async fn accept(
 
 async fn serve(mut stream: TcpStream, service: Service, shared: &Shared) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let (read, write) = stream.split();
     match service {
         // Its end belongs to the client, which resets where it pleases.
         Service::Echo => drop(echo(stream).await),
-        Service::Sink => sink(read, shared).await?,
-        Service::Source => source(write, shared).await?,
-        Service::Duplex => drop(tokio::try_join!(sink(read, shared), source(write, shared))?),
+        Service::Sink => sink(stream.split().0, shared).await?,
+        Service::Source => source(stream.split().1, shared).await?,
+        Service::Duplex => {
+            let (read, write) = stream.split();
+            tokio::try_join!(sink(read, shared), source(write, shared))?;
+        }
+        Service::Origin(Upstream::Http1) => http1::serve(stream).await?,
+        Service::Origin(Upstream::H2c) => h2c::serve(stream).await?,
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use linkerd_gateway::model::header::{self, Header};
+use linkerd_gateway::model::header::{self, Header, SessionProtocol};
 use linkerd_gateway::model::service::Port;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -28,6 +28,7 @@ pub struct Client {
     address: SocketAddr,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     header: Vec<u8>,
+    /// Reads and writes are large.
     bulk: bool,
 }
 
@@ -37,18 +38,23 @@ impl Client {
     /// # Errors
     /// Names the file or the option that cannot be used.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
-        let header = options.target.as_deref().map(encoded_header).transpose()?;
+        let session = options.mode.is_http().then_some(SessionProtocol::Http2);
+        let header = options.target.as_deref();
+        let header = header.map(|target| encoded_header(target, session)).transpose()?;
         let tls = if options.plaintext {
             None
         } else {
             let mut config = tls::config(options)?;
             if header.is_some() {
                 config.alpn_protocols = vec![header::ALPN.to_vec()];
+            } else if options.mode.is_http() {
+                config.alpn_protocols = vec![b"h2".to_vec()];
             }
             let name = ServerName::try_from(options.identity.clone()).context("--identity")?;
             Some((TlsConnector::from(Arc::new(config)), name))
         };
         let bulk = matches!(options.mode, Mode::Up | Mode::Down | Mode::Both);
+        let bulk = bulk || options.mode.is_http();
         Ok(Self { address: options.address, tls, header: header.unwrap_or_default(), bulk })
     }
 
@@ -66,14 +72,13 @@ impl Client {
                 // rustls takes 4 KiB per read; from a buffer that costs no system call.
                 let buffered = BufReader::with_capacity(BLOCK, tcp);
                 let mut tls = connector.connect(name.clone(), buffered).await?;
+                agreed(connector, tls.get_ref().1)?;
                 tls.get_mut().1.set_buffer_limit(Some(2 * BLOCK));
                 Box::new(tls)
             }
             Some((connector, name)) => {
                 let tls = connector.connect(name.clone(), tcp).await.context("TLS handshake")?;
-                if !self.header.is_empty() && tls.get_ref().1.alpn_protocol().is_none() {
-                    anyhow::bail!("the gateway takes no transport header: leave --target out");
-                }
+                agreed(connector, tls.get_ref().1)?;
                 Box::new(tls)
             }
         };
@@ -109,11 +114,21 @@ pub async fn hold(client: &Client, count: usize) -> anyhow::Result<Vec<Stream>> 
     Ok(streams)
 }
 
-fn encoded_header(target: &str) -> anyhow::Result<Vec<u8>> {
+/// What was offered must have been selected.
+fn agreed(connector: &TlsConnector, tls: &rustls::ClientConnection) -> anyhow::Result<()> {
+    match connector.config().alpn_protocols.first() {
+        Some(offered) if tls.alpn_protocol() != Some(offered) => {
+            anyhow::bail!("the gateway does not speak {}", String::from_utf8_lossy(offered))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn encoded_header(target: &str, session: Option<SessionProtocol>) -> anyhow::Result<Vec<u8>> {
     let malformed = || anyhow!("--target {target}: expected name:port");
     let (name, port) = target.rsplit_once(':').ok_or_else(malformed)?;
     let port = port.parse().ok().and_then(Port::new).ok_or_else(malformed)?;
     let mut bytes = Vec::new();
-    header::encode(&Header { name: Some(name), port, session: None }, &mut bytes);
+    header::encode(&Header { name: Some(name), port, session }, &mut bytes);
     Ok(bytes)
 }

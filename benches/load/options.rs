@@ -30,7 +30,8 @@ pub struct Options {
         default_value = "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local"
     )]
     pub identity: String,
-    /// name:port for a transport header with Linkerd's ALPN. Without it: plain TLS, no ALPN.
+    /// name:port for a transport header with Linkerd's ALPN. Without it: plain TLS, with ALPN h2 for
+    /// the modes of HTTP, otherwise none.
     #[arg(long, value_name = "NAME:PORT")]
     pub target: Option<String>,
     /// No TLS at all: the floor of relays that do not encrypt.
@@ -49,19 +50,25 @@ pub struct Options {
     /// it verifies every chain anew. They are signed by issuer.crt in --certs.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub leaves: usize,
-    /// Connections open at once [default: handshake 8, bulk 2, idle 1000, others 64].
+    /// Connections open at once [default: handshake and HTTP 8, bulk 2, idle 1000, others 64].
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
+    /// HTTP: requests open at once on each connection.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub streams: usize,
+    /// HTTP: what the backend speaks.
+    #[arg(long, value_enum, default_value = "http1")]
+    pub upstream: Upstream,
     /// Further connections that stay open without traffic while the mode runs.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub background: usize,
-    /// Bytes of a request and of its answer.
+    /// Bytes of a request and of its answer; of HTTP's the one that has a body, at most 256 KiB.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub size: usize,
     /// Bytes of a bulk write, of the client and of the backend, at most 256 KiB.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024)]
     pub block: usize,
-    /// Requests per second, for `rate`.
+    /// Requests per second, for `rate` and `get-rate`.
     #[arg(long, value_name = "N", default_value_t = 4000)]
     pub rate: u32,
     /// Time before the first window, not measured.
@@ -109,6 +116,21 @@ pub enum Mode {
     Idle,
     /// Connections that come, make some requests and go, one in four by a reset.
     Churn,
+    /// HTTP/2: GET on open connections, the next when the answer is there.
+    Get,
+    /// HTTP/2: GET at a fixed rate; latency counts from when each should have left.
+    GetRate,
+    /// HTTP/2: POST on open connections, answered with a few bytes.
+    Post,
+}
+
+/// What the backend of HTTP's modes speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Upstream {
+    /// HTTP/1.1 on connections that stay open.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    H2c,
 }
 
 /// Cipher suites of TLS 1.3.
@@ -145,27 +167,36 @@ impl Mode {
             Self::Rate => "rate",
             Self::Idle => "idle",
             Self::Churn => "churn",
+            Self::Get => "get",
+            Self::GetRate => "get-rate",
+            Self::Post => "post",
         }
     }
 
-    /// What the backend does with the bytes.
-    pub fn service(self) -> Service {
-        match self {
-            Self::Up => Service::Sink,
-            Self::Down => Service::Source,
-            Self::Both => Service::Duplex,
-            Self::Handshake | Self::Request | Self::Rate | Self::Idle | Self::Churn => {
-                Service::Echo
-            }
-        }
+    /// Requests in HTTP/2.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Get | Self::GetRate | Self::Post)
     }
 }
 
 impl Options {
+    /// What the backend does with the bytes.
+    pub fn service(&self) -> Service {
+        match self.mode {
+            Mode::Up => Service::Sink,
+            Mode::Down => Service::Source,
+            Mode::Both => Service::Duplex,
+            Mode::Handshake | Mode::Request | Mode::Rate | Mode::Idle | Mode::Churn => {
+                Service::Echo
+            }
+            Mode::Get | Mode::GetRate | Mode::Post => Service::Origin(self.upstream),
+        }
+    }
+
     /// Connections open at once.
     pub fn connections(&self) -> usize {
         self.connections.unwrap_or(match self.mode {
-            Mode::Handshake => 8,
+            Mode::Handshake | Mode::Get | Mode::GetRate | Mode::Post => 8,
             Mode::Up | Mode::Down | Mode::Both => 2,
             Mode::Idle => 1000,
             Mode::Request | Mode::Rate | Mode::Churn => 64,
@@ -179,7 +210,9 @@ impl Options {
             "background": self.background,
             "size": self.size,
             "block": self.block,
-            "rate": (self.mode == Mode::Rate).then_some(self.rate),
+            "rate": matches!(self.mode, Mode::Rate | Mode::GetRate).then_some(self.rate),
+            "streams": self.mode.is_http().then_some(self.streams),
+            "upstream": self.mode.is_http().then(|| format!("{:?}", self.upstream)),
             "header": self.target.is_some(),
             "tls": !self.plaintext,
             "suite": format!("{:?}", self.suite),

@@ -72,6 +72,8 @@ pub fn windows(options: &Options, unit: Unit, measured: &Measured, work: &Work) 
         "latency_us": quantiles(&|quantile| over(&|window| latency(window, quantile))),
         "total_units": measured.total,
         "unclean_ends": work.unclean.get(),
+        "errors": work.errors.get(),
+        "first_error": *work.first_error.borrow(),
         "windows": each,
     })
 }

@@ -24,6 +24,9 @@ pub struct Work {
     pub units: Cell<u64>,
     /// Connections that the gateway ended without close_notify.
     pub unclean: Cell<u64>,
+    /// Answers that were wrong, and what was wrong with the first.
+    pub errors: Cell<u64>,
+    pub first_error: RefCell<Option<String>>,
     /// Tasks end after the unit at hand.
     pub stopping: Cell<bool>,
     latency: RefCell<Histogram<u64>>,
@@ -54,6 +57,8 @@ impl Work {
         Ok(Rc::new(Self {
             units: Cell::new(0),
             unclean: Cell::new(0),
+            errors: Cell::new(0),
+            first_error: RefCell::new(None),
             stopping: Cell::new(false),
             latency: RefCell::new(Histogram::new_with_bounds(1, LONGEST, 3)?),
         }))
@@ -64,6 +69,12 @@ impl Work {
         let latency = u64::try_from(start.elapsed().as_nanos()).unwrap_or(LONGEST);
         self.latency.borrow_mut().saturating_record(latency);
         self.units.set(self.units.get() + 1);
+    }
+
+    /// One unit came to nothing, and the next may begin.
+    pub fn failed(&self, error: &anyhow::Error) {
+        self.errors.set(self.errors.get() + 1);
+        self.first_error.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
     }
 }
 
@@ -138,7 +149,9 @@ async fn window(
         latency: work.latency.borrow().clone(),
     };
     if window.units == 0 {
-        anyhow::bail!("nothing was finished in {:?}", window.elapsed);
+        let error = work.first_error.borrow();
+        let error = error.as_deref().unwrap_or("no answer was wrong");
+        anyhow::bail!("nothing was finished in {:?}: {error}", window.elapsed);
     }
     Ok(window)
 }

@@ -117,6 +117,7 @@ impl Reloader {
     fn commit(&mut self, loaded: Loaded) {
         let new = &loaded.settings;
         fault::point("commit");
+        self.metrics.http_window_budget(new.http.window_budget);
         self.gateway.rules.store(Arc::new(Rules::new(new, self.own_listeners.clone())));
         self.watermark.change(new.limits.memory_watermark);
         self.discovery.replace(&new.routes);
@@ -150,7 +151,12 @@ impl Reloader {
 /// ask the policy itself.
 fn still_allowed(policy: &Policy, live: &Live) -> bool {
     let (Some(identity), Some(target)) = (live.identity(), live.target()) else { return true };
-    let verdict = policy.decide(identity, live.source().ip(), target);
+    let source = live.source().ip();
+    let verdict = match live.http_session() {
+        // Its next request is asked about by itself; what is cut here may do nothing any more.
+        Some(_) => policy.decide_session(identity, source, target),
+        None => policy.decide(identity, source, target),
+    };
     verdict.action == Action::Allow
 }
 

@@ -4,7 +4,7 @@
 //! [`crate::model::route::Route`]. Endpoint states are atomics because every worker shares them,
 //! once per connection.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::backoff::Backoff;
@@ -23,6 +23,8 @@ pub struct EndpointState {
     failures: AtomicU32,
     /// Milliseconds on the caller's clock until which it is not chosen; 0 when in use.
     ejected_until: AtomicU64,
+    /// Somebody tries it after an ejection.
+    on_trial: AtomicBool,
 }
 
 impl EndpointState {
@@ -47,11 +49,17 @@ impl EndpointState {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
             self.ejected_until.store(0, Ordering::Relaxed);
+            self.on_trial.store(false, Ordering::Relaxed);
         }
     }
 
     /// A connect failed at `now`. True when this ejects the endpoint.
     pub fn failed(&self, now: u64) -> bool {
+        // Of many attempts that were under way when it died, those that fail after its ejection say
+        // nothing new: counted, they would make the first ejection the longest.
+        if !self.on_trial.swap(false, Ordering::Relaxed) && self.is_ejected(now) {
+            return false;
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let Some(over) = failures.checked_sub(FAILURES_TO_EJECT) else {
             return false;
@@ -70,12 +78,16 @@ impl EndpointState {
     /// is known, or a second passes, others keep away from it.
     fn take_trial(&self, now: u64) -> bool {
         let until = self.ejected_until.load(Ordering::Relaxed);
-        until == 0
-            || (until <= now
-                && self
-                    .ejected_until
-                    .compare_exchange(until, now + 1000, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok())
+        if until == 0 {
+            return true;
+        }
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let is_taken = until <= now
+            && self.ejected_until.compare_exchange(until, now + 1000, success, failure).is_ok();
+        if is_taken {
+            self.on_trial.store(true, Ordering::Relaxed);
+        }
+        is_taken
     }
 }
 

@@ -188,7 +188,7 @@ fn live(
         let _place = place;
         let Some(stream) = registered(&gateway, stream, registration.peer) else { return };
         let mut session = Session::new(registration, Arc::clone(&gateway.metrics));
-        session.listener = listener;
+        session.listener = u16::try_from(listener).unwrap_or(u16::MAX);
         let outcome = {
             let life = pin!(serve(&gateway, stream, &mut session));
             caught(life).await

@@ -52,6 +52,7 @@ impl Gateway {
     /// A gateway whose first connections find these rules.
     pub fn new(state: Arc<State>, metrics: Arc<Metrics>, rules: Rules) -> Self {
         let admission = Arc::new(Admission::new(Arc::clone(&metrics)));
+        metrics.http_window_budget(rules.http.settings.window_budget);
         Self {
             admission,
             rules: ArcSwap::from_pointee(rules),
@@ -130,29 +131,42 @@ pub async fn serve(gateway: &Arc<Gateway>, stream: TcpStream, session: &mut Sess
 async fn converse(gateway: &Arc<Gateway>, stream: TcpStream, session: &mut Session) -> Outcome {
     // The states of handshake and connect are several KiB: boxed, they are gone before the relay
     // begins, and with them the credentials and the route table of the connection's start.
-    let mut open = match Box::pin(open(gateway, stream, session)).await {
-        Ok(Open::Bytes(open)) => open,
-        Ok(Open::Http(opening)) => {
-            return Box::pin(http::session::serve(gateway, session, opening)).await;
-        }
-        Err(outcome) => return outcome,
+    // Taken apart so that what is not relayed leaves nothing in this state, which is every
+    // connection's, but a pointer.
+    let mut instead = None;
+    let opened = Box::pin(open(gateway, stream, session)).await;
+    let Ok(mut open) = opened.map_err(|other| instead = Some(Box::new(other))) else {
+        return match instead.map(|instead| *instead) {
+            None => Outcome::Closed,
+            Some(Instead::Ended(outcome)) => outcome,
+            Some(Instead::Http(opening)) => {
+                Box::pin(http::session::serve(gateway, session, opening)).await
+            }
+        };
     };
     let bytes = Arc::clone(&session.registration.bytes);
     let relayed = open.relay.run(&bytes).await;
     session.relayed(relayed)
 }
 
-/// What a connection has become.
-enum Open {
-    /// Nothing but its bytes is left of it.
-    Bytes(Relaying),
+/// A connection that only its bytes are left of.
+struct Open {
+    relay: Relay,
+    _place: OpenCount,
+}
+
+/// What a connection has become that is not relayed.
+enum Instead {
+    /// Nothing any more.
+    Ended(Outcome),
     /// An HTTP session begins.
     Http(Box<http::session::Opening>),
 }
 
-struct Relaying {
-    relay: Relay,
-    _place: OpenCount,
+impl From<Outcome> for Instead {
+    fn from(outcome: Outcome) -> Self {
+        Self::Ended(outcome)
+    }
 }
 
 /// Everything that comes before the first byte that is relayed, or the first request.
@@ -160,7 +174,7 @@ async fn open(
     gateway: &Gateway,
     stream: TcpStream,
     session: &mut Session,
-) -> Result<Open, Outcome> {
+) -> Result<Open, Instead> {
     let rules = gateway.rules.load_full();
     let deadline = Instant::now() + rules.handshake_timeout;
     // Listeners open only once there are credentials, and they are never taken away.
@@ -172,14 +186,14 @@ async fn open(
             if let Some(refused) = refused {
                 refused.part().await;
             }
-            return Err(outcome);
+            return Err(outcome.into());
         }
-        Err(_elapsed) => return Err(Outcome::HandshakeTimeout),
+        Err(_elapsed) => return Err(Outcome::HandshakeTimeout.into()),
     };
     let route = match direct(gateway, &rules, session, &established, received.as_ref())? {
         Way::Bytes(route) => route,
         Way::Http(protocol, asked) => {
-            return Ok(Open::Http(Box::new(http::session::Opening {
+            return Err(Instead::Http(Box::new(http::session::Opening {
                 protocol,
                 asked,
                 is_plain: received.is_none(),
@@ -199,16 +213,16 @@ async fn open(
     let connect = rules.connector.connect(&route, opening, &credentials, &gateway.metrics);
     let connected = match connect.await {
         Ok(connected) => connected,
-        Err(error) => return Err(explained(session, &error, error.outcome())),
+        Err(error) => return Err(explained(session, &error, error.outcome()).into()),
     };
     session.connected(&connected);
     fault::point("connection");
     let early = received.map_or_else(Vec::new, Received::into_rest);
     session.registration.bytes.add_from_client(early.len() as u64);
-    Ok(Open::Bytes(Relaying {
+    Ok(Open {
         relay: Relay::new(established.end, connected.end, early, rules.timeouts),
         _place: connected.place,
-    }))
+    })
 }
 
 /// A connection that ended before there was anything to route.
@@ -231,7 +245,7 @@ async fn begin(
     let open = gateway.state.connections.len();
     let admitted = gateway.admission.admit(limits, open, &session.registration);
     let mut waiting = admitted.map_err(|error| ended(session, &error, error.outcome()))?;
-    if rules.proxies.include(session.listener, session.registration.peer.ip()) {
+    if rules.proxies.include(usize::from(session.listener), session.registration.peer.ip()) {
         let received = preface::receive(&stream, session).await;
         received.map_err(|error| ended(session, &error, preface::outcome(&error)))?;
     }

@@ -27,7 +27,7 @@ pub struct Session {
     /// Its place in the count of its identity.
     pub authenticated: Option<Authenticated>,
     /// Its listener's place in `gateway.listen`.
-    pub listener: usize,
+    pub listener: u16,
     metrics: Arc<Metrics>,
     accepted: Instant,
     established: Option<Instant>,

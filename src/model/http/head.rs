@@ -1,7 +1,7 @@
 //! The heads of HTTP/1 messages (RFC 9112): a request's is written, a response's is read.
 
 use bytes::{BufMut, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::hop::has_token;
@@ -107,10 +107,11 @@ pub fn write_request(
     });
     field(out, &HOST, line.host.as_bytes());
     for (name, value) in headers {
-        if !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | TE) {
+        if !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION | TE | COOKIE) {
             field(out, name, value.as_bytes());
         }
     }
+    cookie(out, headers);
     match framing {
         Framing::Length(length) => field(out, &CONTENT_LENGTH, length.to_string().as_bytes()),
         Framing::Chunked => field(out, &TRANSFER_ENCODING, b"chunked"),
@@ -119,6 +120,19 @@ pub fn write_request(
     if let Some(protocol) = upgrade {
         field(out, &CONNECTION, b"upgrade");
         field(out, &http::header::UPGRADE, protocol.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// HTTP/2 may cut a cookie into crumbs, which HTTP/1 does not know (RFC 9113, 8.2.3).
+fn cookie(out: &mut Vec<u8>, headers: &HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let Some(first) = crumbs.next() else { return };
+    out.put_slice(b"cookie: ");
+    out.put_slice(first.as_bytes());
+    for crumb in crumbs {
+        out.put_slice(b"; ");
+        out.put_slice(crumb.as_bytes());
     }
     out.put_slice(b"\r\n");
 }

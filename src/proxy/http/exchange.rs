@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
@@ -75,8 +76,12 @@ pub async fn exchange(
     };
     let failure = match result {
         Ok(mut answered) => {
-            let headers = &mut answered.response.headers;
+            let Response { headers, upgraded, .. } = &mut answered.response;
+            let protocol = upgraded.as_ref().and_then(|_| headers.get(UPGRADE).cloned());
             strip_response(headers);
+            if let Some(protocol) = protocol {
+                headers.insert(UPGRADE, protocol);
+            }
             headers.remove(ORIG_PROTO);
             if let Some(value) = orig.and_then(|orig| orig_proto::value(orig.version)) {
                 headers.insert(HeaderName::from_static(ORIG_PROTO), value);
@@ -103,7 +108,7 @@ pub async fn exchange(
 fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Arc<Route>, Failure> {
     let route = context.route().ok_or(Failure::UnknownTarget)?;
     let policy = context.gateway.state.policy.load();
-    let facts = RequestFacts { method: request.method.as_str(), path: request.path() };
+    let facts = RequestFacts { method: request.method.as_str(), path: request.asked_path() };
     let verdict = authorize_request(&policy, &context.client, context.source, &route.target, facts);
     match &verdict {
         Ok(allowed) => record.authorized(true, &allowed.rule),
@@ -286,11 +291,6 @@ impl Attempt<'_> {
             early,
         });
         let mut headers = head.headers;
-        let protocol = headers.get(http::header::UPGRADE).cloned();
-        strip_response(&mut headers);
-        if let (Some(protocol), true) = (protocol, leaves) {
-            headers.insert(http::header::UPGRADE, protocol);
-        }
         if matches!(head.framing, Framing::Chunked) {
             headers.remove(http::header::CONTENT_LENGTH);
         }

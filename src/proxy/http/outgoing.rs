@@ -71,6 +71,11 @@ impl Request {
         self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 
+    /// What policy compares; what has no path is none that a rule could allow.
+    pub fn asked_path(&self) -> &str {
+        if self.method == Method::CONNECT { "" } else { self.uri.path() }
+    }
+
     /// How its body is framed for an HTTP/1 endpoint.
     ///
     /// # Errors

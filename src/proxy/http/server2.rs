@@ -7,13 +7,14 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request as HttpRequest, Response as HttpResponse, StatusCode};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::body::{Piece, RequestBody, Source};
@@ -118,6 +119,9 @@ fn ended(error: &h2::Error) -> Ended {
     }
 }
 
+/// How long a client without requests may take to close after it was asked to.
+const LEAVING: Duration = Duration::from_secs(5);
+
 struct Session<'a, S, F> {
     connection: Connection<Wire, Bytes>,
     wire: &'a Wire,
@@ -127,7 +131,7 @@ struct Session<'a, S, F> {
     age: Option<Pin<Box<Sleep>>>,
     /// Since when it has been without requests.
     idle: Option<Pin<Box<Sleep>>>,
-    idle_timeout: Option<std::time::Duration>,
+    idle_timeout: Option<Duration>,
     is_leaving: bool,
 }
 
@@ -138,20 +142,23 @@ where
 {
     /// No more requests: GOAWAY, and a second one when the client has seen it.
     fn leave(&mut self) {
-        self.is_leaving = true;
+        (self.is_leaving, self.idle) = (true, None);
         self.connection.graceful_shutdown();
     }
 
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
         self.poll_timers(cx);
         let mut ended = self.poll_accept(cx);
-        let mut has_worked = false;
-        while let Poll::Ready(Some(())) = Pin::new(&mut self.requests).poll_next(cx) {
-            has_worked = true;
-        }
-        // What requests have said since becomes frames; those that arrive meanwhile run next time.
-        if ended.is_pending() && (has_worked || !self.requests.is_empty()) {
+        let waiting = self.requests.len();
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.requests).poll_next(cx) {}
+        // What requests have said becomes frames.
+        if ended.is_pending() && waiting > 0 {
+            let left = self.requests.len();
             ended = self.poll_accept(cx);
+            if self.requests.len() > left {
+                // New ones have to be polled once.
+                cx.waker().wake_by_ref();
+            }
         }
         // A fault of writing is met by the next read, unless nothing will be read any more.
         let sent = self.wire.poll_send(cx);
@@ -163,27 +170,34 @@ where
     }
 
     fn poll_accept(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
-        let before = self.requests.len();
-        let result = loop {
+        loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.requests.push((self.serve)(request, respond));
                 }
-                Poll::Ready(Some(Err(error))) => break Poll::Ready(ended(&error)),
-                Poll::Ready(None) => break Poll::Ready(Ended::Done),
-                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(ended(&error)),
+                Poll::Ready(None) => return Poll::Ready(Ended::Done),
+                Poll::Pending => return Poll::Pending,
             }
-        };
-        if self.requests.len() > before && before > 0 {
-            // They have not been polled yet; the loop that polls them may have passed.
-            cx.waker().wake_by_ref();
         }
-        result
+    }
+
+    /// Who has been asked to go, and has nothing left to do here, is shown out.
+    fn poll_left(&mut self, cx: &mut TaskContext<'_>) {
+        if !self.requests.is_empty() {
+            self.idle = None;
+            return;
+        }
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(LEAVING)));
+        if idle.as_mut().poll(cx).is_ready() {
+            self.connection.abrupt_shutdown(Reason::NO_ERROR);
+            self.idle = Some(Box::pin(tokio::time::sleep(LEAVING)));
+        }
     }
 
     fn poll_timers(&mut self, cx: &mut TaskContext<'_>) {
         if self.is_leaving {
-            return;
+            return self.poll_left(cx);
         }
         if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
             return self.leave();
@@ -193,9 +207,7 @@ where
             self.idle = None;
             return;
         }
-        let idle = self
-            .idle
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         if idle.as_mut().poll(cx).is_ready() {
             self.leave();
         }

@@ -31,7 +31,7 @@ test: ## Run every test
 	$(CARGO) test -- --test-threads $(TEST_THREADS)
 
 # The suites whose bytes pass the record layer; a minute.
-DATA_PATH = certificates churn connect drain gateway interop relay routes wire
+DATA_PATH = certificates churn connect drain gateway http http_grpc interop relay routes wire
 
 .PHONY: test-rustls
 test-rustls: ## Run the data path's tests with rustls' record layer (record_layer = "rustls")

@@ -20,6 +20,8 @@ mod fixture;
 mod headers;
 #[path = "http/http1.rs"]
 mod http1;
+#[path = "http/http2.rs"]
+mod http2;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/meshed.rs"]

@@ -10,7 +10,9 @@ use http_body_util::{BodyExt, Full};
 
 use crate::fixture::{get, parties, post, scripted};
 use crate::support::http::backend::{Backend, Protocol, Reply};
-use crate::support::http::linkerd::{answer as whole, finished, marked, unmarked, upload};
+use crate::support::http::linkerd::{
+    answer as whole, download as rest_of, finished, marked, unmarked, upload,
+};
 use crate::support::http::scripted::{body, head, ok, say};
 use crate::support::http::{run, runtime};
 use crate::support::tcp::pattern;
@@ -221,7 +223,8 @@ fn bytes_are_passed_on_as_they_come() {
     backend.read_exact(&mut end).expect("the last chunk");
     assert_eq!(&end, b"0\r\n\r\n");
     say(&mut backend, "0\r\n\r\n");
-    assert!(run(async { download.data().await }).is_none());
+    let (rest, _) = run(rest_of(&mut download)).expect("a clean end");
+    assert_eq!(&rest[..], b"");
 }
 
 #[test]

@@ -65,7 +65,8 @@ fn what_is_no_response_is_a_502() {
         let mut backend = parties.backend();
         head(&mut backend);
         let _ = std::io::Write::write_all(&mut backend, reply.as_bytes());
-        failed(&finished(answer).expect(&reply[..20]), 502);
+        let answer = finished(answer);
+        failed(&answer.unwrap_or_else(|error| panic!("{error} after {reply:.40?}")), 502);
     }
 }
 

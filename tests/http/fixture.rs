@@ -1,7 +1,8 @@
 //! A gateway with one route, a client as Linkerd's, and services whose every byte the test chooses.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -69,6 +70,11 @@ impl Scripted {
     /// The next connection at the endpoint.
     pub fn backend(&self) -> TcpStream {
         self.connections.recv_timeout(PATIENCE).expect("the endpoint is reached")
+    }
+
+    /// The same, if it comes in time.
+    pub fn try_backend(&self, time: Duration) -> Result<TcpStream, RecvTimeoutError> {
+        self.connections.recv_timeout(time)
     }
 
     /// Whether another connection has come.

@@ -71,6 +71,23 @@ fn http_1_0_stays_http_1_0() {
 }
 
 #[test]
+fn an_http_1_0_upload_needs_its_length() {
+    let parties = scripted();
+    let session = parties.session();
+    let upload = || unmarked("POST", "/").header("l5d-orig-proto", "HTTP/1.0");
+    let request = upload().body(Bytes::from("body")).expect("a request");
+    assert_eq!(run(session.send(request)).expect("a response").status, 411);
+    let request = upload().header("content-length", 4).body(Bytes::from("body"));
+    let answer = session.spawn(request.expect("a request"));
+    let mut backend = parties.backend();
+    let head = head(&mut backend);
+    assert_eq!((&head.line[..], head.header("content-length")), ("POST / HTTP/1.0", "4".into()));
+    assert_eq!(crate::support::http::scripted::body(&mut backend, &head).0, b"body");
+    say(&mut backend, &ok("ok"));
+    assert_eq!(finished(answer).expect("a response").status, 200);
+}
+
+#[test]
 fn an_absolute_form_stays_one() {
     let parties = scripted();
     let mark = "HTTP/1.1; absolute-form";

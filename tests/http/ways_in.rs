@@ -9,6 +9,7 @@ use crate::support::client::Client;
 use crate::support::gateway::{Builder, CLIENT, Gateway};
 use crate::support::http::TARGET;
 use crate::support::http::backend::{Backend, Protocol, saying};
+use crate::support::http::frames::{HEADERS, PREFACE, Peer, get, settings};
 use crate::support::http::linkerd::{Session, connect, plain_http1};
 use crate::support::http::run;
 
@@ -28,18 +29,41 @@ fn plain(backend: &Backend) -> (Gateway, Client) {
 }
 
 #[test]
-fn a_plain_client_that_speaks_http_2_is_served() {
-    let backend = saying(Protocol::H2c, "ok");
+fn a_plain_client_that_speaks_http_2_reaches_http_1_endpoints() {
+    // It has chosen HTTP/2 with us; nobody says that its service speaks it.
+    let backend = saying(Protocol::Http1, "ok");
     let (gateway, client) = plain(&backend);
-    let request = Request::get(format!("https://{NAME}/path?q")).body(Bytes::new());
+    let request = Request::post(format!("https://{NAME}/path?q")).body(Bytes::from("body"));
     let answer = run(async {
         let session = Session::plain(client, gateway.address).await;
         session.send(request.expect("a request")).await
     });
-    assert_eq!(&answer.expect("a response").body[..], b"ok");
+    let answer = answer.expect("a response");
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]), "{answer:?}");
+    assert_eq!(answer.header("l5d-orig-proto"), "");
+    let seen = backend.only();
+    assert_eq!((seen.version, &seen.body[..]), (Version::HTTP_11, &b"body"[..]));
+    assert_eq!(
+        (seen.uri.to_string(), seen.header("l5d-client-id")),
+        ("/path?q".into(), CLIENT.into())
+    );
+}
+
+#[test]
+fn a_plain_client_that_speaks_grpc_reaches_http_2_endpoints() {
+    let backend = saying(Protocol::H2c, "ok");
+    let (gateway, client) = plain(&backend);
+    let request = Request::post(format!("https://{NAME}/a.B/C"))
+        .header("content-type", "application/grpc+proto")
+        .body(Bytes::from_static(&[0; 5]));
+    let answer = run(async {
+        let session = Session::plain(client, gateway.address).await;
+        session.send(request.expect("a request")).await
+    });
+    assert_eq!(answer.expect("a response").status, 200);
     let seen = backend.only();
     assert_eq!((seen.version, seen.header("l5d-client-id")), (Version::HTTP_2, CLIENT.to_owned()));
-    assert_eq!(seen.uri.path_and_query().expect("a path"), "/path?q");
+    assert_eq!(seen.uri.path(), "/a.B/C");
 }
 
 #[test]
@@ -94,9 +118,13 @@ fn a_header_without_a_name_reaches_a_port_of_this_host() {
     assert_eq!((seen.version, seen.header("l5d-client-id")), (Version::HTTP_11, CLIENT.to_owned()));
     // Any other port is refused, the gateway's own above all.
     for port in [other.address.port(), gateway.address.port(), gateway.admin.port()] {
-        match run(session(port).get("/")) {
-            Ok(answer) => assert!([403, 404].contains(&answer.status.as_u16()), "{answer:?}"),
-            Err(error) => assert!(error.is_io() || error.is_go_away(), "{error:?}"),
+        let mut peer = Peer::connect_to(&client, gateway.address, &format!(":{port}"));
+        peer.send(&[PREFACE, &settings(&[]), &get(1, "/")].concat());
+        while let Some(frame) = peer.next() {
+            assert!(frame.status().is_none_or(|status| [403, 404].contains(&status)), "{frame:?}");
+            if frame.kind == HEADERS {
+                break;
+            }
         }
     }
     assert_eq!(other.connections(), 0);

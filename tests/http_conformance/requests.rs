@@ -178,7 +178,7 @@ fn a_block_that_cannot_be_decoded_ends_the_connection() {
 
 #[test]
 fn a_head_that_is_too_long_is_refused() {
-    let server = Server::with("[http]\nmax_header_list_size = 16384");
+    let server = Server::with("[http]\nmax_header_list_size = \"16KiB\"");
     let value = "x".repeat(15_000);
     let mut bytes = frame(HEADERS, END_STREAM, 1, &hpack::block(&fields("GET", "/")));
     for number in 0..8 {

@@ -1,6 +1,5 @@
 //! Rows of a table: bytes that a client sends, and every reaction that is right.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::certs::TestCa;
@@ -114,11 +113,6 @@ impl Server {
             })
             .collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
-
-    /// Its address without the gateway.
-    pub fn backend(&self) -> SocketAddr {
-        self.backend.address
     }
 }
 

@@ -115,21 +115,11 @@ fn a_priority_that_depends_on_itself_harms_nobody() {
 #[test]
 fn more_streams_than_announced_are_refused_and_the_others_go_on() {
     let server = Server::with("[http]\nmax_concurrent_streams = 10");
-    let mut peer = server.connect();
-    peer.send(&[crate::support::http::frames::PREFACE, &frame(SETTINGS, 0, 0, b"")].concat());
-    let announced = loop {
-        let frame = peer.next().expect("the server's settings");
-        if frame.kind == SETTINGS && frame.flags == 0 {
-            break frame;
-        }
-    };
-    let limit = announced.payload.chunks(6).find(|s| s[..2] == SETTING_MAX_STREAMS.to_be_bytes());
-    let limit = limit.map(|s| u32::from_be_bytes(s[2..6].try_into().expect("four bytes")));
-    let limit = limit.expect("SETTINGS_MAX_CONCURRENT_STREAMS");
+    let mut peer = server.greeted();
+    let limit = peer.setting(SETTING_MAX_STREAMS).expect("SETTINGS_MAX_CONCURRENT_STREAMS");
     if server.gateway().is_some() {
         assert_eq!(limit, 10);
     }
-    let mut peer = server.greeted();
     let waiting: Vec<u8> = (0..limit).flat_map(|n| get(2 * n + 1, "/wait")).collect();
     peer.send(&waiting);
     let next = 2 * limit + 1;

@@ -24,7 +24,7 @@ use crate::support::http::linkerd::{Tls, connect_session};
 #[derive(Clone)]
 pub enum Way {
     Direct(SocketAddr),
-    Gateway(SocketAddr, Client),
+    Gateway(SocketAddr, Box<Client>),
 }
 
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Calls {
         let channel = match way {
             Way::Direct(address) => endpoint.connect_with_connector(Direct(address)).await,
             Way::Gateway(address, client) => {
-                endpoint.connect_with_connector(Linkerd(address, client)).await
+                endpoint.connect_with_connector(Linkerd(address, *client)).await
             }
         };
         Self(Grpc::new(channel.expect("a channel")))

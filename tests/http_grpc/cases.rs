@@ -25,7 +25,7 @@ fn both<A: Future<Output = ()>>(case: impl Fn(Calls, std::sync::Arc<Server>) -> 
     let server = std::sync::Arc::new(Server::start());
     let ca = TestCa::new("ca");
     let gateway = Gateway::with_route(&ca, TARGET, server.address);
-    let through = Way::Gateway(gateway.address, Client::new(&ca));
+    let through = Way::Gateway(gateway.address, Box::new(Client::new(&ca)));
     for (name, way) in [("directly", Way::Direct(server.address)), ("by the gateway", through)] {
         println!("{name}");
         run(async { case(Calls::open(way).await, std::sync::Arc::clone(&server)).await });

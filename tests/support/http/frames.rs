@@ -122,6 +122,13 @@ impl Frame {
         u32::from_be_bytes(self.payload[..4].try_into().expect("four bytes"))
     }
 
+    /// What a SETTINGS frame says.
+    pub fn settings(&self) -> Vec<(u16, u32)> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+        let settings = self.payload.chunks(6);
+        settings.map(|s| (number(&s[..2]) as u16, number(&s[2..]))).collect()
+    }
+
     /// The status of a HEADERS frame, if it has one.
     pub fn status(&self) -> Option<u16> {
         (self.kind == HEADERS).then(|| hpack::status(&self.payload)).flatten()
@@ -172,6 +179,8 @@ impl Wire for Stream {
 pub struct Peer {
     wire: Box<dyn Wire>,
     unread: Vec<u8>,
+    /// The server's settings, when the greeting is over.
+    settings: Vec<(u16, u32)>,
     /// Why nothing more will come.
     pub end: Option<String>,
 }
@@ -179,8 +188,13 @@ pub struct Peer {
 impl Peer {
     /// A Linkerd session for [`TARGET`]; nothing of HTTP/2 has been written.
     pub fn connect(client: &Client, address: SocketAddr) -> Self {
+        Self::connect_to(client, address, TARGET)
+    }
+
+    /// The same for any target.
+    pub fn connect_to(client: &Client, address: SocketAddr, target: &str) -> Self {
         let mut stream = client.connect(address).expect("a handshake");
-        let header = header_for(TARGET, Some(SessionProtocol::Http2));
+        let header = header_for(target, Some(SessionProtocol::Http2));
         stream.write_all(&header).and_then(|()| stream.flush()).expect("the header is sent");
         Self::over(Box::new(stream))
     }
@@ -191,7 +205,7 @@ impl Peer {
     }
 
     fn over(wire: Box<dyn Wire>) -> Self {
-        Self { wire, unread: Vec::new(), end: None }
+        Self { wire, unread: Vec::new(), settings: Vec::new(), end: None }
     }
 
     /// Preface and settings, and the server's, acknowledged. The table of what the server encodes
@@ -204,10 +218,18 @@ impl Peer {
         while !(acknowledged && seen) {
             let frame = self.next().expect("the server's greeting");
             acknowledged |= frame.is(SETTINGS, ACK);
-            seen |= frame.kind == SETTINGS && frame.flags & ACK == 0;
+            if frame.kind == SETTINGS && frame.flags & ACK == 0 {
+                seen = true;
+                self.settings = frame.settings();
+            }
             assert_ne!(frame.kind, GOAWAY, "{frame:?}");
         }
         self
+    }
+
+    /// What the server has said of a setting.
+    pub fn setting(&self, id: u16) -> Option<u32> {
+        self.settings.iter().find(|(i, _)| *i == id).map(|(_, value)| *value)
     }
 
     /// Sends bytes. A peer that is gone already shows in what is read.
@@ -232,11 +254,15 @@ impl Peer {
         frame
     }
 
-    /// The next frame, if one comes within a time.
+    /// The next frame, if one comes within a time. A PING is answered.
     pub fn within(&mut self, time: Duration) -> Option<Frame> {
         let until = Instant::now() + time;
         loop {
             if let Some(frame) = self.parse() {
+                // As every client must; a server that is about to end waits for it.
+                if frame.kind == PING && frame.flags & ACK == 0 {
+                    self.send(&super::frames::frame(PING, ACK, 0, &frame.payload));
+                }
                 return Some(frame);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -287,7 +313,8 @@ impl Peer {
     pub fn status(&mut self, stream: u32) -> u16 {
         loop {
             let frame = self.next().expect("a response");
-            assert!(frame.kind != GOAWAY && frame.kind != RST_STREAM, "{frame:?}");
+            let is_error = [GOAWAY, RST_STREAM].contains(&frame.kind) && frame.code() != NO_ERROR;
+            assert!(!is_error, "{frame:?}");
             if let Some(status) = frame.status().filter(|_| frame.stream == stream) {
                 return status;
             }

@@ -145,13 +145,7 @@ impl Session {
         self.driver.abort();
     }
 
-    /// Waits for the end of the connection.
-    pub async fn ended(self) -> Result<(), h2::Error> {
-        drop(self.requests);
-        self.driver.await.expect("no panic")
-    }
-
-    /// The same, without giving up the right to send requests.
+    /// Waits for the server to end the connection.
     pub async fn wait_for_end(&mut self) -> Result<(), h2::Error> {
         (&mut self.driver).await.expect("no panic")
     }

@@ -32,6 +32,8 @@ mod orig_proto;
 mod policy;
 #[path = "http/pool.rs"]
 mod pool;
+#[path = "http/seen.rs"]
+mod seen;
 #[path = "http/stop.rs"]
 mod stop;
 #[path = "http/ways_in.rs"]

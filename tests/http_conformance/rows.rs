@@ -1,5 +1,6 @@
 //! Rows of a table: bytes that a client sends, and every reaction that is right.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::certs::TestCa;
@@ -77,6 +78,16 @@ impl Server {
         let builder = Builder::new(&ca).configure(toml).route(TARGET, &[backend.address]);
         let through = Some((builder.start(), Client::new(&ca)));
         Self { backend, through }
+    }
+
+    /// A gateway with another endpoint; `None` when there is no gateway.
+    pub fn to(endpoint: SocketAddr) -> Option<Self> {
+        let mut server = Self::new();
+        server.through.take()?;
+        let ca = TestCa::new("ca");
+        let gateway = Gateway::with_route(&ca, TARGET, endpoint);
+        server.through = Some((gateway, Client::new(&ca)));
+        Some(server)
     }
 
     /// A connection on which nothing of HTTP/2 has been sent.

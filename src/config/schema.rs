@@ -151,7 +151,7 @@ const LIMITS: &[Key] = &[
 ];
 
 const HTTP: &[Key] = &[
-    Key::new("max_concurrent_streams", Kind::Integer(Some(256))),
+    Key::new("max_concurrent_streams", Kind::Integer(Some(200))),
     Key::new("max_requests_in_flight", Kind::Integer(Some(100_000))),
     Key::new("max_header_list_size", Kind::Text(Some("64KiB"))),
     Key::new("max_body_size", Kind::Text(None)),

@@ -3,6 +3,7 @@
 //! Used by `proxy::http`. What a peer writes is parsed here, so everything is fuzzed and none of it
 //! may panic.
 
+pub mod census;
 pub mod chunked;
 pub mod failure;
 pub mod forwarded;

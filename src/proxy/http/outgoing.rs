@@ -25,6 +25,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// What the endpoint gets, unless it is meshed: HTTP/1.x or HTTP/2.
     pub version: Version,
+    /// What the client speaks, or spoke to its Linkerd proxy.
+    pub spoken: Version,
     /// What a Linkerd proxy said that it was.
     pub orig: Option<OrigProto>,
     /// The protocol that the client would change to.
@@ -47,7 +49,8 @@ impl Request {
             None if is_plain && !is_grpc => Version::HTTP_11,
             None => Version::HTTP_2,
         };
-        Self { method, uri, headers, version, orig, upgrade: None, is_grpc, body }
+        let spoken = orig.map_or(Version::HTTP_2, |orig| orig.version);
+        Self { method, uri, headers, version, spoken, orig, upgrade: None, is_grpc, body }
     }
 
     /// One that came over HTTP/1.
@@ -58,7 +61,8 @@ impl Request {
         let asked = has_token(&headers, &CONNECTION, b"upgrade").then(|| headers.get(UPGRADE));
         let upgrade = asked.flatten().cloned();
         let version = version.clamp(Version::HTTP_10, Version::HTTP_11);
-        Self { method, uri, headers, version, orig: None, upgrade, is_grpc: false, body }
+        let (spoken, orig, is_grpc) = (version, None, false);
+        Self { method, uri, headers, version, spoken, orig, upgrade, is_grpc, body }
     }
 
     /// True when the connection leaves HTTP if the endpoint agrees.

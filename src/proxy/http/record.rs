@@ -49,7 +49,7 @@ impl Record {
             started: Instant::now(),
             method: request.method.clone(),
             uri: request.uri.clone(),
-            version: request.version,
+            version: request.spoken,
             rule: None,
             endpoint: None,
             status: None,

@@ -30,7 +30,7 @@ use crate::model::sharded::lock;
 /// Frames that a client may send us: large ones cost less.
 const MAX_FRAME: u32 = 64 * 1024;
 /// Bytes of one response that wait for the client's window.
-const MOST_BUFFERED: usize = 256 * 1024;
+const MOST_BUFFERED: usize = 64 * 1024;
 /// Streams that a client has given up before we saw them; more at once is an attack.
 const MOST_RESET: usize = 64;
 /// Streams that we have given up because of the client, over the life of a session.
@@ -54,6 +54,7 @@ pub async fn serve(
     window: &Window,
     stopping: WaitForCancellationFuture<'_>,
 ) -> Ended {
+    wire.count_frames();
     let settings = &context.rules.http.settings;
     let mut builder = h2::server::Builder::new();
     builder
@@ -88,6 +89,7 @@ pub async fn serve(
         idle,
         idle_timeout,
         is_leaving: false,
+        is_cut: false,
     };
     let mut stopping = pin!(stopping);
     let ended = poll_fn(|cx| {
@@ -133,6 +135,8 @@ struct Session<'a, S, F> {
     idle: Option<Pin<Box<Sleep>>>,
     idle_timeout: Option<Duration>,
     is_leaving: bool,
+    /// It was told that it sends too many frames.
+    is_cut: bool,
 }
 
 impl<S, F> Session<'_, S, F>
@@ -149,6 +153,11 @@ where
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
         self.poll_timers(cx);
         let mut ended = self.poll_accept(cx);
+        if self.wire.is_flooded() && !self.is_cut {
+            self.is_cut = true;
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            cx.waker().wake_by_ref();
+        }
         let waiting = self.requests.len();
         while let Poll::Ready(Some(())) = Pin::new(&mut self.requests).poll_next(cx) {}
         // What requests have said becomes frames.
@@ -163,6 +172,9 @@ where
         // A fault of writing is met by the next read, unless nothing will be read any more.
         let sent = self.wire.poll_send(cx);
         match (ended, sent) {
+            (Poll::Ready(_), _) if self.is_cut => {
+                Poll::Ready(Ended::Protocol(Reason::ENHANCE_YOUR_CALM))
+            }
             (Poll::Ready(ended), _) => Poll::Ready(ended),
             (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(Ended::Connection),
             (Poll::Pending, _) => Poll::Pending,

@@ -9,10 +9,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::model::counts::ByteCounts;
+use crate::model::http::census::Census;
 use crate::model::sharded::lock;
 use crate::proxy::end::{End, Fault};
 use crate::proxy::relay::Side;
@@ -21,6 +23,8 @@ use crate::proxy::relay::Side;
 const SCRATCH: usize = 256 * 1024;
 /// Collected bytes beyond which nothing more is taken until some have left.
 const MOST_COLLECTED: usize = 256 * 1024;
+/// Frames without work that a second forgives.
+const FORGIVEN: u32 = 100;
 /// Emptied buffers that a worker keeps for the next connection that writes.
 const SPARE_BUFFERS: usize = 16;
 
@@ -46,6 +50,26 @@ struct State {
     fault: Option<Fault>,
     /// The peer has ended its direction.
     ended: bool,
+    /// Of a client's frames; none is taken of other connections.
+    census: Option<Box<Counted>>,
+}
+
+/// A census, and what time forgives.
+struct Counted {
+    census: Census,
+    since: Instant,
+    is_flood: bool,
+}
+
+impl Counted {
+    fn count(&mut self, bytes: &[u8]) {
+        if !self.census.count(bytes) {
+            let seconds = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
+            self.since = Instant::now();
+            self.census.forgive(seconds.saturating_mul(FORGIVEN));
+            self.is_flood |= !self.census.count(&[]);
+        }
+    }
 }
 
 impl Wire {
@@ -61,7 +85,22 @@ impl Wire {
             sent: 0,
             fault: None,
             ended: false,
+            census: None,
         })))
+    }
+
+    /// The peer is a client that begins HTTP/2: its frames are counted.
+    pub fn count_frames(&self) {
+        let mut state = self.state();
+        let (census, since) = (Census::default(), Instant::now());
+        let mut counted = Box::new(Counted { census, since, is_flood: false });
+        counted.count(state.ahead.get(state.taken..).unwrap_or_default());
+        state.census = Some(counted);
+    }
+
+    /// True once the peer has sent far more frames than its requests explain.
+    pub fn is_flooded(&self) -> bool {
+        self.state().census.as_ref().is_some_and(|counted| counted.is_flood)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -155,6 +194,9 @@ impl State {
                 };
                 self.ended |= count == 0;
                 self.count_read(count);
+                if let Some(counted) = &mut self.census {
+                    counted.count(scratch.get(..count).unwrap_or_default());
+                }
                 let (now, later) =
                     scratch.get(..count).unwrap_or_default().split_at(count.min(to.remaining()));
                 to.put_slice(now);

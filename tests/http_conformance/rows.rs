@@ -16,6 +16,8 @@ const WAIT: Duration = Duration::from_secs(120);
 const ENOUGH: Duration = Duration::from_secs(8);
 /// The body of `/large`.
 pub const LARGE: usize = 300 << 10;
+/// The body of `/huge`.
+pub const HUGE: usize = 48 << 20;
 /// A stream that no row uses.
 const LAST: u32 = 10_001;
 const FENCE: &[u8] = b"fence!!!";
@@ -157,6 +159,7 @@ async fn handler(request: Seen) -> crate::support::http::backend::Reply {
     match request.uri.path() {
         "/wait" => tokio::time::sleep(WAIT).await,
         "/large" => return reply(vec![b'x'; LARGE]),
+        "/huge" => return reply(vec![b'x'; HUGE]),
         _ => {}
     }
     reply("ok")

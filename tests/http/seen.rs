@@ -169,3 +169,15 @@ fn a_hot_endpoint_gets_several_http_2_connections() {
     let connections = backend.connections();
     assert!((2..=4).contains(&connections), "{connections}");
 }
+
+#[test]
+fn a_session_that_breaks_http_2_ends_as_such() {
+    let mut parties = parties_with(&[], "");
+    let mut peer = Peer::connect(&parties.client, parties.gateway.address).greet(&[]);
+    peer.send(&frames::frame(PING, 0, 0, b"short"));
+    let line = parties.gateway.expect("http_protocol_error");
+    assert_eq!((&line["level"], &line["identity"]), (&"WARN".into(), &CLIENT.into()));
+    assert_ne!(line["detail"].as_str(), None, "{line}");
+    let errors = sum(&parties.gateway, "gateway_http_protocol_errors_total", &["protocol_error"]);
+    assert_eq!(errors, 1.0);
+}

@@ -172,7 +172,8 @@ fn a_hot_endpoint_gets_several_http_2_connections() {
 
 #[test]
 fn a_session_that_breaks_http_2_ends_as_such() {
-    let mut parties = parties_with(&[], "");
+    let nowhere = ([127, 0, 0, 1], 9).into();
+    let mut parties = parties_with(&[nowhere], "");
     let mut peer = Peer::connect(&parties.client, parties.gateway.address).greet(&[]);
     peer.send(&frames::frame(PING, 0, 0, b"short"));
     let line = parties.gateway.expect("http_protocol_error");

@@ -66,7 +66,7 @@ impl Attempt<'_> {
     /// See [`Fail`].
     pub async fn run(
         &self,
-        request: Request,
+        request: Box<Request>,
         interim: &mut impl Interim,
     ) -> Result<Response, Fail> {
         let is_meshed = self.endpoint.onward.is_some();
@@ -104,7 +104,7 @@ impl Attempt<'_> {
 
     async fn over_http1(
         &self,
-        mut request: Request,
+        mut request: Box<Request>,
         interim: &mut impl Interim,
     ) -> Result<Response, Fail> {
         let framing = request.framing()?;
@@ -113,7 +113,7 @@ impl Attempt<'_> {
         let place = self.place(request.leaves_http() || self.endpoint.onward.is_some());
         let (connection, identity) = match place.take() {
             Some(connection) => (connection, None),
-            None => match self.dial(SessionProtocol::Http1).await {
+            None => match Box::pin(self.dial(SessionProtocol::Http1)).await {
                 Ok((end, identity)) => (self.connection(end, identity.as_ref()), identity),
                 Err(failure) => return Err(again(failure, request, false)),
             },
@@ -142,7 +142,7 @@ impl Attempt<'_> {
         let (upgraded, body) = if leaves {
             (transfer.into_upgraded(), ResponseBody::Empty)
         } else {
-            (None, ResponseBody::Http1(Box::new(transfer)))
+            (None, ResponseBody::Http1(transfer))
         };
         let upgraded = upgraded.map(|(connection, early)| Upgraded {
             connected: Connected {
@@ -163,8 +163,8 @@ impl Attempt<'_> {
     fn broken_http1(
         &self,
         error: client1::TransferError,
-        transfer: Transfer,
-        mut request: Request,
+        transfer: Box<Transfer>,
+        mut request: Box<Request>,
         reused: bool,
     ) -> Fail {
         if let client1::TransferError::Body(fault) = error {
@@ -194,7 +194,7 @@ impl Attempt<'_> {
 
     async fn over_http2(
         &self,
-        mut request: Request,
+        mut request: Box<Request>,
         interim: &mut impl Interim,
     ) -> Result<Response, Fail> {
         let head = request.http2_head(&self.route.target)?;
@@ -221,15 +221,15 @@ impl Attempt<'_> {
                 Err(error) => return Err(self.broken_http2(error, transfer, request)),
             }
         };
-        let body = ResponseBody::Http2(Box::new(transfer));
+        let body = ResponseBody::Http2(transfer);
         Ok(Response { status: head.status, headers: head.headers, body, upgraded: None })
     }
 
     fn broken_http2(
         &self,
         error: client2::TransferError,
-        transfer: client2::Transfer,
-        mut request: Request,
+        transfer: Box<client2::Transfer>,
+        mut request: Box<Request>,
     ) -> Fail {
         tracing::debug!(endpoint = %self.endpoint.address, %error, "no response");
         if error.is_unserved() {
@@ -257,13 +257,22 @@ impl Attempt<'_> {
             credentials.as_ref().map_or(0, |credentials| credentials.generation)
         };
         let place = self.place(false);
-        if self.route.proxy_protocol {
-            return self.dial_http2(generation).await;
+        match self.route.proxy_protocol {
+            true => Box::pin(self.dial_http2(generation)).await,
+            false => match place.choose(generation, false) {
+                Choice::Use(connection) => Ok(connection),
+                Choice::Dial(lock) => Box::pin(self.dial_shared(place, generation, lock)).await,
+            },
         }
-        let lock = match place.choose(generation, false) {
-            Choice::Use(connection) => return Ok(connection),
-            Choice::Dial(lock) => lock,
-        };
+    }
+
+    /// A new connection, or that of who was faster.
+    async fn dial_shared(
+        &self,
+        place: Place,
+        generation: u64,
+        lock: Arc<tokio::sync::Mutex<()>>,
+    ) -> Result<Http2, Failure> {
         let _dialing = lock.lock().await;
         if let Choice::Use(connection) = place.choose(generation, true) {
             return Ok(connection);
@@ -291,8 +300,8 @@ impl Attempt<'_> {
     }
 }
 
-fn again(failure: Failure, request: Request, same: bool) -> Fail {
-    Fail::Again { failure, request: Box::new(request), same }
+fn again(failure: Failure, request: Box<Request>, same: bool) -> Fail {
+    Fail::Again { failure, request, same }
 }
 
 fn body_fault(fault: BodyFault) -> Fail {

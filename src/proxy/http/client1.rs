@@ -96,9 +96,9 @@ impl Transfer {
         body: RequestBody,
         framing: Framing,
         expects_continue: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         let upload = Upload::new(head, body, framing, expects_continue);
-        Self {
+        Box::new(Self {
             connection: Some(connection),
             place,
             method,
@@ -108,7 +108,7 @@ impl Transfer {
             answered: false,
             body: Incoming::Head,
             keeps_alive: false,
-        }
+        })
     }
 
     /// True when the endpoint cannot have begun to serve the request: nothing of it was accepted by
@@ -121,7 +121,7 @@ impl Transfer {
     }
 
     /// Takes the body back, for another endpoint.
-    pub fn into_body(self) -> RequestBody {
+    pub fn into_body(self: Box<Self>) -> RequestBody {
         self.upload.body
     }
 
@@ -189,7 +189,7 @@ impl Transfer {
     }
 
     /// The connection after it changed its protocol, with what has already come of the new one.
-    pub fn into_upgraded(mut self) -> Option<(Connection, Vec<u8>)> {
+    pub fn into_upgraded(mut self: Box<Self>) -> Option<(Connection, Vec<u8>)> {
         Some((self.connection.take()?, self.received.to_vec()))
     }
 

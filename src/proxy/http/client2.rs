@@ -135,7 +135,7 @@ impl Http2 {
         &self,
         request: Request<()>,
         body: RequestBody,
-    ) -> Result<Transfer, (h2::Error, RequestBody)> {
+    ) -> Result<Box<Transfer>, (h2::Error, RequestBody)> {
         let place = InFlight::new(&self.shared);
         let mut send = match self.send.clone().ready().await {
             Ok(send) => send,
@@ -145,7 +145,7 @@ impl Http2 {
             }
         };
         match send.send_request(request, body.is_end()) {
-            Ok((response, stream)) => Ok(Transfer {
+            Ok((response, stream)) => Ok(Box::new(Transfer {
                 response: Some(response),
                 interim: 0,
                 upload: Upload { body, stream, pending: Bytes::new(), is_done: false },
@@ -153,7 +153,7 @@ impl Http2 {
                 data_ended: false,
                 ended: false,
                 _place: place,
-            }),
+            })),
             Err(error) => {
                 self.retire();
                 Err((error, body))
@@ -227,7 +227,7 @@ impl Transfer {
     }
 
     /// Takes the body back, for another connection.
-    pub fn into_body(self) -> RequestBody {
+    pub fn into_body(self: Box<Self>) -> RequestBody {
         self.upload.body
     }
 

@@ -55,7 +55,7 @@ pub struct Answered {
 /// Serves one request up to the head of its response.
 pub async fn exchange(
     context: &Context,
-    request: Request,
+    request: Box<Request>,
     record: &mut Record,
     interim: &mut impl Interim,
 ) -> Answered {
@@ -124,7 +124,7 @@ fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Ar
 async fn forward(
     context: &Context,
     route: &Arc<Route>,
-    mut request: Request,
+    mut request: Box<Request>,
     record: &mut Record,
     interim: &mut impl Interim,
 ) -> Result<Answered, Failed> {
@@ -162,7 +162,7 @@ async fn forward(
                 if !same {
                     tried.push(index);
                 }
-                (last, request) = (failure, *again);
+                (last, request) = (failure, again);
                 record.repeated();
                 if Instant::now() >= deadline || !request.body.rewind() {
                     return Err(last.into());

@@ -39,7 +39,7 @@ pub struct Request {
 
 impl Request {
     /// One that came over HTTP/2.
-    pub fn from_http2(head: http::request::Parts, body: RequestBody, is_plain: bool) -> Self {
+    pub fn from_http2(head: http::request::Parts, body: RequestBody, is_plain: bool) -> Box<Self> {
         let http::request::Parts { method, uri, mut headers, .. } = head;
         let orig = headers.remove(ORIG_PROTO).as_ref().and_then(orig_proto::parse);
         let is_grpc = orig.is_none() && is_grpc(&headers);
@@ -50,11 +50,11 @@ impl Request {
             None => Version::HTTP_2,
         };
         let spoken = orig.map_or(Version::HTTP_2, |orig| orig.version);
-        Self { method, uri, headers, version, spoken, orig, upgrade: None, is_grpc, body }
+        Box::new(Self { method, uri, headers, version, spoken, orig, upgrade: None, is_grpc, body })
     }
 
     /// One that came over HTTP/1.
-    pub fn from_http1(head: http::request::Parts, body: RequestBody) -> Self {
+    pub fn from_http1(head: http::request::Parts, body: RequestBody) -> Box<Self> {
         let http::request::Parts { method, uri, mut headers, version, .. } = head;
         // Nobody has upgraded this one.
         headers.remove(ORIG_PROTO);
@@ -62,7 +62,7 @@ impl Request {
         let upgrade = asked.flatten().cloned();
         let version = version.clamp(Version::HTTP_10, Version::HTTP_11);
         let (spoken, orig, is_grpc) = (version, None, false);
-        Self { method, uri, headers, version, spoken, orig, upgrade, is_grpc, body }
+        Box::new(Self { method, uri, headers, version, spoken, orig, upgrade, is_grpc, body })
     }
 
     /// True when the connection leaves HTTP if the endpoint agrees.

@@ -109,6 +109,8 @@ fn every_command_works(directory: &Path, certs: &str) {
     assert_eq!(run("The echo service"), "hello\n");
     let answer = run("The same web service for a plain mTLS client");
     assert!(answer.starts_with("Hello from web.demo.svc.cluster.local:80"), "{answer}");
+    let told = "The gateway says that you are client.default.serviceaccount.identity.";
+    assert!(answer.contains(told), "{answer}");
     refused(directory, demo.commands("Refused: no client certificate")[0], "certificate required");
     refused(directory, demo.commands("Refused: a certificate from another")[0], "unknown ca");
 

@@ -133,6 +133,7 @@ trust_anchors = [{anchor}]
 [[route]]
 target = "web.demo.svc.cluster.local:80"
 endpoints = ["{http}"]
+session = "http"
 sni = ["{WEB_NAME}"]
 certificate = {web_certificate}
 key = {web_key}
@@ -169,7 +170,7 @@ printf 'GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n' | {program} co
 # The echo service; add --verbose to see the handshake
 echo hello | {program} connect 127.0.0.1:{port} --ca {certs}/ca.crt --certs {certs}/client --identity {identity} --target echo.demo.svc.cluster.local:7
 
-# The same web service for a plain mTLS client, by server name
+# The same web service for a plain mTLS client, by server name, over HTTP/2
 curl --silent --show-error --cacert {certs}/ca.crt --cert {certs}/client/tls.crt --key {certs}/client/tls.key --resolve {WEB_NAME}:{port}:127.0.0.1 https://{WEB_NAME}:{port}/
 
 # Refused: no client certificate

@@ -68,11 +68,15 @@ async fn serve_http(stream: TcpStream) {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let text = format!(
+    let mut text = format!(
         "Hello from web.demo.svc.cluster.local:80 behind linkerd-gateway.\nYou asked for {} {}.\n",
         request.method(),
         request.uri()
     );
+    let client = request.headers().get("l5d-client-id").and_then(|client| client.to_str().ok());
+    if let Some(client) = client {
+        text.push_str(&format!("The gateway says that you are {client}.\n"));
+    }
     Ok(Response::new(Full::from(text)))
 }
 

@@ -28,8 +28,8 @@ use crate::proxy::connect::OpenCount;
 
 /// From the last response to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a request's head that are read before it is refused.
-const MAX_HEAD: usize = 64 * 1024;
+/// hyper reads with no smaller buffer; a head that does not fit into the buffer is refused.
+const LEAST_BUFFER: usize = 8 * 1024;
 
 /// How a session ended.
 pub enum Ended {
@@ -57,11 +57,13 @@ pub async fn serve(
         let (context, upgraded) = (Arc::clone(context), Arc::clone(&upgraded));
         Box::pin(async move { Ok::<_, Infallible>(answer(context, request, upgraded).await) })
     });
+    let most = context.rules.http.settings.max_header_list_size;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(most.max(LEAST_BUFFER))
         .half_close(false);
     let io = TokioIo::new(wire.clone());
     let mut connection = builder.serve_connection(io, service);

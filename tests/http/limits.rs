@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::fixture::{parties, parties_with, post, scripted_with};
+use crate::fixture::{get, parties, parties_with, post, scripted_with};
 use crate::support::http::backend::{Protocol, saying};
 use crate::support::http::linkerd::{Session, answer, finished, marked, upload};
-use crate::support::http::scripted::head;
+use crate::support::http::scripted::{head, ok, say};
 use crate::support::http::{delay, run};
 use crate::support::tcp::read_to_fault;
 
@@ -99,4 +99,28 @@ fn uploads_are_bounded_by_the_budget_of_all_sessions() {
     let grown =
         crate::support::process::resident(parties.parties.gateway.pid()).saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes more");
+}
+
+#[test]
+fn more_requests_than_allowed_at_one_time_are_a_503_at_once() {
+    let parties = scripted_with("[http]\nmax_requests_in_flight = 2");
+    let sessions = [parties.session(), parties.session()];
+    let slow: Vec<_> = sessions.iter().map(|session| session.spawn(get("/slow"))).collect();
+    let mut backends: Vec<_> = slow.iter().map(|_| parties.backend()).collect();
+    let answer = run(sessions[0].get("/")).expect("an answer");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("l5d-proxy-connection"), "close");
+    for backend in &mut backends {
+        head(backend);
+        say(backend, &ok("ok"));
+    }
+    for answer in slow {
+        assert_eq!(finished(answer).expect("an answer").status, 200);
+    }
+    // There is room again.
+    let served = sessions[1].spawn(get("/"));
+    let backend = &mut backends[0];
+    head(backend);
+    say(backend, &ok("ok"));
+    assert_eq!(finished(served).expect("an answer").status, 200);
 }

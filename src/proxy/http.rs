@@ -18,5 +18,6 @@ mod response;
 mod server1;
 mod server2;
 pub mod session;
+mod watch;
 pub mod windows;
 mod wire;

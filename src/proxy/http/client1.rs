@@ -30,6 +30,10 @@ const MOST_INTERIM: usize = 16;
 /// How long a body waits for `100 Continue`: an endpoint need not know it.
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Bytes that an endpoint's kernel takes although the endpoint reads none: of a request that is no
+/// longer nobody has to see whether it is taken.
+const WATCHED: u64 = 64 * 1024;
+
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
@@ -190,7 +194,8 @@ impl Transfer {
             Framing::Chunked => Incoming::Chunked(Decoder::default()),
             Framing::UntilClose => Incoming::UntilClose,
         };
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let is_tunnel = self.method == Method::CONNECT && head.status.is_success();
+        if head.status != StatusCode::SWITCHING_PROTOCOLS && !is_tunnel {
             self.settle();
         }
         Ok(Head::Final(head))
@@ -299,12 +304,19 @@ impl Transfer {
         Ok(piece)
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
+    /// The request's body goes on, whether or not the response is taken.
+    ///
+    /// # Errors
+    /// Its own; a failed write is none.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        match self.upload.poll(cx, connection) {
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        if let Poll::Ready(Err(error)) = self.upload.poll(cx, connection) {
+            return Err(error);
         }
+        if self.upload.sent > WATCHED {
+            connection.poll_watch(cx).map_err(TransferError::Endpoint)?;
+        }
+        Ok(())
     }
 
     /// Gives the connection back once the response is complete.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::body::{BodyFault, Bounds, RequestBody, Source};
 use super::client1::{self, Transfer};
@@ -32,6 +33,11 @@ use crate::proxy::end::End;
 use crate::proxy::preface;
 use crate::proxy::relay::Side;
 use crate::runtime::now_millis;
+
+/// How often a request is sent again that an endpoint gave back unseen.
+const MOST_REPEATS: u32 = 7;
+/// Before it is sent again for the second time; each pause is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What an interim response (1xx) is handed to.
 pub trait Interim: Send {
@@ -117,6 +123,7 @@ fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Ar
             return Err(Failure::Denied);
         }
     }
+    request.check()?;
     let most = context.rules.http.settings.max_body_size;
     let length = content_length(&request.headers).map_err(|_| Failure::Malformed)?;
     if most.zip(length).is_some_and(|(most, length)| length > most) {
@@ -143,6 +150,7 @@ async fn forward(
     let deadline = Instant::now() + connector.total_timeout;
     let mut tried = Vec::new();
     let mut last = Failure::FailFast;
+    let mut repeats = 0;
     loop {
         let now = now_millis();
         let next = choose(&route.endpoints, |i| tried.contains(&i), now, || fastrand::u32(..));
@@ -153,7 +161,7 @@ async fn forward(
         let is_last = tried.len() + 1 == route.endpoints.len();
         let until =
             if is_last { deadline } else { deadline.min(Instant::now() + connector.timeout) };
-        let attempt = Attempt { context, route, endpoint, until };
+        let attempt = Attempt { context, route, endpoint, until, is_first: repeats == 0 };
         let failed = match attempt.run(request, interim).await {
             Ok(response) => {
                 record.served_by(endpoint.dial_address());
@@ -169,13 +177,17 @@ async fn forward(
             }
             Fail::Again { failure, request: again, same } => {
                 // A kept connection that had just been closed says nothing about its endpoint.
-                if !same {
+                repeats += u32::from(same);
+                if !same || repeats > MOST_REPEATS {
                     tried.push(index);
                 }
                 (last, request) = (failure, *again);
                 record.repeated();
                 if Instant::now() >= deadline || !request.body.rewind() {
                     return Err(last.into());
+                }
+                if same && repeats > 1 {
+                    sleep_until(deadline.min(Instant::now() + PAUSE * (1 << repeats))).await;
                 }
             }
         }
@@ -188,6 +200,8 @@ struct Attempt<'a> {
     route: &'a Arc<Route>,
     endpoint: &'a Arc<Endpoint>,
     until: Instant,
+    /// No connection has turned out to be useless.
+    is_first: bool,
 }
 
 /// Why an attempt failed.
@@ -248,7 +262,9 @@ impl Attempt<'_> {
         let head = request.http1_head(&self.route.target, framing)?;
         // A connection that leaves HTTP does not come back, and one over TLS is for one client.
         let place = self.place(request.leaves_http() || self.endpoint.onward.is_some());
-        let (connection, identity) = match place.take() {
+        // Where one kept connection was closed all may be.
+        let kept = if self.is_first { place.take() } else { None };
+        let (connection, identity) = match kept {
             Some(connection) => (connection, None),
             None => match self.dial(SessionProtocol::Http1).await {
                 Ok((end, identity)) => (self.connection(end, identity.as_ref()), identity),
@@ -291,7 +307,8 @@ impl Attempt<'_> {
             early,
         });
         let mut headers = head.headers;
-        if matches!(head.framing, Framing::Chunked) {
+        // What leaves HTTP has no length, whatever it says (RFC 9110, 9.3.6).
+        if upgraded.is_some() || matches!(head.framing, Framing::Chunked) {
             headers.remove(http::header::CONTENT_LENGTH);
         }
         Ok(Response { status: head.status, headers, body, upgraded })
@@ -326,7 +343,7 @@ impl Attempt<'_> {
             identity,
             Arc::clone(&bytes),
         );
-        Connection::new(end, bytes, transport)
+        Connection::new(end, bytes, transport, self.context.rules.timeouts.user)
     }
 
     async fn over_http2(
@@ -420,7 +437,7 @@ impl Attempt<'_> {
             identity.as_ref(),
             Arc::clone(&bytes),
         );
-        let window = gateway.windows.take(self.context.rules.http.settings.window_budget);
+        let window = gateway.windows.take_shared(self.context.rules.http.settings.window_budget);
         let wire = Wire::new(end, Side::Endpoint, bytes, Vec::new());
         let generation = identity.is_some().then_some(generation);
         let opened = Http2::open(wire, window, transport, generation).await;

@@ -22,6 +22,7 @@ use super::exchange::{Answered, Interim, exchange};
 use super::outgoing::Request;
 use super::record::Record;
 use super::response::{Broken, ResponseBody, Upgraded, close_http1};
+use super::watch::Watch;
 use super::wire::Wire;
 use crate::model::sharded::lock;
 use crate::proxy::connect::OpenCount;
@@ -68,15 +69,22 @@ pub async fn serve(
     let age = context.rules.http.age().unwrap_or(Duration::MAX / 4);
     let mut leave = pin!(tokio::time::timeout(age, stopping));
     let mut is_leaving = false;
+    let mut watch = Watch::new(context.rules.timeouts.user);
     let result = poll_fn(|cx| {
         if !is_leaving && leave.as_mut().poll(cx).is_ready() {
             is_leaving = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
         let result = connection.poll_without_shutdown(cx);
-        match (result, wire.poll_send(cx)) {
-            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
-            (result, _) => result.map(Some),
+        let sent = wire.poll_send(cx);
+        // While a request is served, nothing may be read.
+        let is_served = context.http.in_flight() > 0;
+        let watched = wire.poll_watch(cx, &mut watch, is_served);
+        match (result, sent, watched) {
+            (Poll::Pending, Poll::Ready(Err(_)), _) | (Poll::Pending, _, Err(_)) => {
+                Poll::Ready(None)
+            }
+            (result, ..) => result.map(Some),
         }
     })
     .await;
@@ -85,6 +93,10 @@ pub async fn serve(
         // What hyper has read ahead belongs to the new protocol.
         let parts = connection.into_parts();
         wire.put_back(&parts.read_buf);
+        // What has been said in HTTP comes before: the client may not have taken it yet.
+        if poll_fn(|cx| wire.poll_send(cx)).await.is_err() {
+            return Ended::Connection;
+        }
         return Ended::Upgraded(endpoint);
     }
     match result {

@@ -36,6 +36,9 @@ const MOST_RESET: usize = 64;
 /// Streams that we have given up because of the client, over the life of a session.
 const MOST_BROKEN: usize = 1024;
 
+/// How long a client may take to begin HTTP/2.
+const BEGINNING: Duration = Duration::from_secs(10);
+
 /// How a session ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -54,6 +57,7 @@ pub async fn serve(
     window: &Window,
     stopping: WaitForCancellationFuture<'_>,
 ) -> Ended {
+    let mut stopping = pin!(stopping);
     wire.count_frames();
     let settings = &context.rules.http.settings;
     let mut builder = h2::server::Builder::new();
@@ -69,13 +73,17 @@ pub async fn serve(
     let mut handshake = pin!(builder.handshake::<_, Bytes>(wire.clone()));
     // The library waits for the client's preface, and would keep our settings to itself meanwhile.
     let begun = poll_fn(|cx| {
-        let begun = std::future::Future::poll(handshake.as_mut(), cx);
+        let begun = handshake.as_mut().poll(cx);
         let _ = wire.poll_send(cx);
-        begun
+        if begun.is_pending() && stopping.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        begun.map(Some)
     });
-    let connection = match begun.await {
-        Ok(connection) => connection,
-        Err(error) => return flushed(wire, ended(&error)).await,
+    let connection = match tokio::time::timeout(BEGINNING, begun).await {
+        Ok(Some(Ok(connection))) => connection,
+        Ok(Some(Err(error))) => return flushed(wire, ended(&error)).await,
+        Ok(None) | Err(_) => return Ended::Done,
     };
     let age = context.rules.http.age().map(|age| Box::pin(tokio::time::sleep(age)));
     let serve = move |request, respond| answer(Arc::clone(context), request, respond);
@@ -91,7 +99,6 @@ pub async fn serve(
         is_leaving: false,
         is_cut: false,
     };
-    let mut stopping = pin!(stopping);
     let ended = poll_fn(|cx| {
         if !session.is_leaving && stopping.as_mut().poll(cx).is_ready() {
             session.leave();
@@ -345,9 +352,18 @@ impl Pump {
     ) -> Poll<Result<(), ()>> {
         self.stream.reserve_capacity(self.pending.len());
         while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(())),
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(())),
+                Poll::Pending => {
+                    return match body.poll_upload(cx) {
+                        Ok(()) => Poll::Pending,
+                        Err(broken) => {
+                            self.broken(&broken, record);
+                            Poll::Ready(Err(()))
+                        }
+                    };
+                }
             }
         }
         let count = self.stream.capacity().min(self.pending.len());

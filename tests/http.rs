@@ -22,6 +22,8 @@ mod headers;
 mod http1;
 #[path = "http/http2.rs"]
 mod http2;
+#[path = "http/leftovers.rs"]
+mod leftovers;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/meshed.rs"]
@@ -32,6 +34,10 @@ mod orig_proto;
 mod policy;
 #[path = "http/pool.rs"]
 mod pool;
+#[path = "http/proxy_protocol.rs"]
+mod proxy_protocol;
+#[path = "http/seen.rs"]
+mod seen;
 #[path = "http/stop.rs"]
 mod stop;
 #[path = "http/ways_in.rs"]

@@ -248,6 +248,59 @@ fn failures_are_told_and_end_the_connection() {
 }
 
 #[test]
+fn a_client_that_expects_100_continue_gets_it() {
+    let parties = scripted();
+    let mut client = client(&parties, TARGET);
+    let request = "POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    let (mut backend, request) = asked(&parties, &mut client, request);
+    say(&mut backend, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(head(&mut client).line, "HTTP/1.1 100 Continue");
+    say(&mut client, "body");
+    assert_eq!(body(&mut backend, &request).0, b"body");
+    say(&mut backend, &ok("ok"));
+    let response = head(&mut client);
+    assert_eq!(response.line, "HTTP/1.1 200 OK");
+    assert_eq!(body(&mut client, &response).0, b"ok");
+}
+
+#[test]
+fn an_http_1_0_client_gets_no_chunks() {
+    let parties = scripted();
+    let mut client = client(&parties, TARGET);
+    let (mut backend, request) = asked(&parties, &mut client, "GET / HTTP/1.0\r\n\r\n");
+    assert!(request.header("host").starts_with("web.test.svc.cluster.local"), "{request:?}");
+    let chunked = "transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    say(&mut backend, &format!("HTTP/1.1 200 OK\r\n{chunked}"));
+    let response = head(&mut client);
+    assert!(!response.has("transfer-encoding"), "{response:?}");
+    assert_eq!(read_all(&mut client), b"ok");
+}
+
+#[test]
+fn responses_without_a_body_keep_the_connection() {
+    let parties = scripted();
+    let mut client = client(&parties, TARGET);
+    let mut kept = None;
+    for (method, reply) in [
+        ("HEAD", "200 OK\r\ncontent-length: 1000"),
+        ("GET", "204 No Content"),
+        ("GET", "304 Not Modified\r\netag: \"a\""),
+        ("GET", "200 OK\r\ncontent-length: 0"),
+    ] {
+        say(&mut client, &format!("{method} / HTTP/1.1\r\n\r\n"));
+        let backend = kept.get_or_insert_with(|| parties.backend());
+        head(backend);
+        say(backend, &format!("HTTP/1.1 {reply}\r\n\r\n"));
+        let response = head(&mut client);
+        let status = reply.split("\r\n").next().expect("a status");
+        assert_eq!(response.line, format!("HTTP/1.1 {status}"));
+        if method == "HEAD" {
+            assert_eq!(response.header("content-length"), "1000");
+        }
+    }
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let parties = scripted();
     let mut client = client(&parties, TARGET);

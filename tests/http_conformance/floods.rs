@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rows::Server;
+use crate::rows::{HUGE, Server};
 use crate::support::http::frames::{
-    CANCEL, CONTINUATION, DATA, GOAWAY, HEADERS, PING, PRIORITY, Peer, SETTING_WINDOW, fields,
-    frame, get, post, rst_stream, settings, window_update,
+    CANCEL, CONTINUATION, DATA, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, Peer, SETTING_WINDOW,
+    fields, frame, get, post, rst_stream, settings, window_update,
 };
 use crate::support::http::hpack;
 use crate::support::process::resident;
@@ -129,4 +129,54 @@ fn a_peer_that_reads_none_of_the_answers_to_its_pings_costs_no_memory() {
     let mut late = server.greeted();
     late.send(&get(1, "/"));
     assert_eq!(late.status(1), 200);
+}
+
+#[test]
+fn pings_that_measure_a_download_are_no_flood() {
+    // grpc-go sends one for each round trip of a download, to learn how large its window must be.
+    let server = Server::new();
+    let mut peer = server.connect().greet(&[(SETTING_WINDOW, 1 << 20)]);
+    peer.send(&[window_update(0, 1 << 20), get(1, "/huge")].concat());
+    let (mut got, mut pings) = (0, 0_u64);
+    while let Some(received) = peer.next() {
+        assert_ne!(received.kind, GOAWAY, "after {pings} PINGs: {received:?}");
+        if received.kind != DATA {
+            continue;
+        }
+        got += received.payload.len();
+        if received.flags & END_STREAM != 0 {
+            break;
+        }
+        let length = received.payload.len() as u32;
+        pings += 1;
+        let ping = frame(PING, 0, 0, &pings.to_be_bytes());
+        peer.send(&[window_update(0, length), window_update(1, length), ping].concat());
+    }
+    assert_eq!(got, HUGE, "after {pings} PINGs: {:?}", peer.end);
+}
+
+#[test]
+fn messages_of_a_byte_are_no_flood() {
+    let server = Server::new();
+    let mut peer = server.greeted();
+    peer.send(&post(1, "/"));
+    for _ in 0..200 {
+        let batch: Vec<u8> = (0..100).flat_map(|_| frame(DATA, 0, 1, b"x")).collect();
+        assert!(peer.try_send(&batch));
+    }
+    peer.send(&frame(DATA, END_STREAM, 1, b""));
+    assert_eq!(peer.status(1), 200);
+}
+
+#[test]
+fn requests_that_are_given_up_among_others_are_no_flood() {
+    // A client whose timeout is shorter than its service takes, for as long as it likes.
+    let server = Server::new();
+    let mut peer = server.greeted();
+    for round in 0..300 {
+        let [waits, served] = [4 * round + 1, 4 * round + 3];
+        peer.send(&[get(waits, "/wait"), get(served, "/")].concat());
+        assert_eq!(peer.status(served), 200);
+        peer.send(&rst_stream(waits, CANCEL));
+    }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::rows::Reaction::{Connection, Ignored, Stream};
-use crate::rows::{LARGE, Server, row};
+use crate::rows::{LARGE, Server, react, row};
+use crate::support::backend::handed_over;
+use crate::support::gateway::PATIENCE;
 use crate::support::http::frames::{
-    DATA, END_STREAM, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Peer, SETTING_WINDOW, get, post,
-    settings, window_update,
+    DATA, END_STREAM, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Peer, SETTING_WINDOW, WINDOW_UPDATE,
+    frame, get, post, settings, window_update,
 };
 
 const MAX: u32 = (1 << 31) - 1;
@@ -101,4 +103,36 @@ fn a_window_of_nothing_holds_up_the_body_only() {
     assert_eq!(received(&mut peer), (1, false));
     peer.send(&window_update(1, 1));
     assert_eq!(received(&mut peer), (1, true));
+}
+
+#[test]
+fn a_client_that_sends_more_than_its_window_is_cut() {
+    let (endpoint, accepted) = handed_over();
+    let Some(server) = Server::to(endpoint) else { return };
+    let mut peer = server.greeted();
+    peer.send(&post(1, "/"));
+    let stalled = accepted.recv_timeout(PATIENCE).expect("the endpoint is reached");
+    let initial = peer.setting(SETTING_WINDOW).unwrap_or(INITIAL);
+    let mut windows = [i64::from(INITIAL), i64::from(initial)];
+    // Everything that may be sent to an endpoint that reads nothing.
+    loop {
+        let wait = if windows.iter().any(|window| *window <= 0) { QUIET } else { Duration::ZERO };
+        let wait = wait.max(Duration::from_millis(1));
+        while let Some(frame) = peer.within(wait) {
+            if frame.kind == WINDOW_UPDATE {
+                windows[frame.stream as usize] += i64::from(frame.number());
+            }
+        }
+        assert_eq!(peer.end, None);
+        let room = windows.iter().min().copied().expect("two").min(16_384);
+        if room <= 0 {
+            break;
+        }
+        peer.send(&frame(DATA, 0, 1, &vec![0; room as usize]));
+        windows.iter_mut().for_each(|window| *window -= room);
+    }
+    let accepts = [Connection(FLOW_CONTROL_ERROR), Stream(1, FLOW_CONTROL_ERROR)];
+    let reaction = react(&mut peer, &frame(DATA, 0, 1, b"x"), &accepts);
+    assert!(accepts.contains(&reaction), "{reaction:?}");
+    drop(stalled);
 }

@@ -1,5 +1,6 @@
 //! Rows of a table: bytes that a client sends, and every reaction that is right.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::certs::TestCa;
@@ -15,6 +16,8 @@ const WAIT: Duration = Duration::from_secs(120);
 const ENOUGH: Duration = Duration::from_secs(8);
 /// The body of `/large`.
 pub const LARGE: usize = 300 << 10;
+/// The body of `/huge`.
+pub const HUGE: usize = 48 << 20;
 /// A stream that no row uses.
 const LAST: u32 = 10_001;
 const FENCE: &[u8] = b"fence!!!";
@@ -77,6 +80,16 @@ impl Server {
         let builder = Builder::new(&ca).configure(toml).route(TARGET, &[backend.address]);
         let through = Some((builder.start(), Client::new(&ca)));
         Self { backend, through }
+    }
+
+    /// A gateway with another endpoint; `None` when there is no gateway.
+    pub fn to(endpoint: SocketAddr) -> Option<Self> {
+        let mut server = Self::new();
+        server.through.take()?;
+        let ca = TestCa::new("ca");
+        let gateway = Gateway::with_route(&ca, TARGET, endpoint);
+        server.through = Some((gateway, Client::new(&ca)));
+        Some(server)
     }
 
     /// A connection on which nothing of HTTP/2 has been sent.
@@ -146,6 +159,7 @@ async fn handler(request: Seen) -> crate::support::http::backend::Reply {
     match request.uri.path() {
         "/wait" => tokio::time::sleep(WAIT).await,
         "/large" => return reply(vec![b'x'; LARGE]),
+        "/huge" => return reply(vec![b'x'; HUGE]),
         _ => {}
     }
     reply("ok")

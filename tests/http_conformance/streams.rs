@@ -4,8 +4,8 @@ use crate::rows::Reaction::{Connection, Ignored, Status, Stream};
 use crate::rows::{Server, react, row};
 use crate::support::http::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PRIORITY, PROTOCOL_ERROR,
-    Peer, REFUSED_STREAM, SETTING_MAX_STREAMS, SETTINGS, STREAM_CLOSED, WITH_PRIORITY, fields,
-    frame, get, headers, post, rst_stream, window_update,
+    Peer, REFUSED_STREAM, SETTING_MAX_STREAMS, STREAM_CLOSED, WITH_PRIORITY, fields, frame, get,
+    headers, post, rst_stream, window_update,
 };
 use crate::support::http::hpack;
 

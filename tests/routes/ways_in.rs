@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use linkerd_gateway::model::header::SessionProtocol;
-
 use crate::TARGET;
 use crate::support::backend;
 use crate::support::certs::TestCa;
@@ -64,13 +62,4 @@ fn a_header_without_a_name_reaches_listed_ports_only() {
     assert_eq!(read_all(&mut stream), b"local");
     refusal(&client, gateway.address, &header_for(&format!(":{}", unlisted.port()), None));
     gateway.expect("local_port_refused");
-}
-
-#[test]
-fn a_session_protocol_is_refused_where_the_route_does_not_pass_it_through() {
-    let ca = TestCa::new("ca");
-    let mut gateway = Builder::new(&ca).route(TARGET, &[backend::echo()]).start();
-    let header = header_for(TARGET, Some(SessionProtocol::Http2));
-    refusal(&Client::new(&ca), gateway.address, &header);
-    gateway.expect("session_protocol_unsupported");
 }

@@ -69,7 +69,6 @@ fn a_header_with_wrong_bytes_ends_every_time() {
             "header_truncated",
             "unknown_target",
             "closed",
-            "session_protocol_unsupported",
             "local_port_refused",
         ];
         assert!(expected.contains(&label), "{line}");

@@ -201,7 +201,8 @@ fn an_unknown_target_is_refused_and_named() {
 }
 
 #[test]
-fn a_session_protocol_needs_a_route_that_passes_it_through() {
+fn a_session_protocol_is_bytes_where_the_route_passes_it_through() {
+    // Where it does not, HTTP is served: tests/http.
     let mut probe = Probe::with(|builder, echo| {
         builder.configure(&format!(
             "[[route]]\ntarget = \"raw.test.svc.cluster.local:7\"\nendpoints = [\"{echo}\"]\n\
@@ -210,10 +211,6 @@ fn a_session_protocol_needs_a_route_that_passes_it_through() {
     });
     let client = probe.client();
     for protocol in [SessionProtocol::Http1, SessionProtocol::Http2] {
-        let refused = header_for(ECHO, Some(protocol));
-        let label = "session_protocol_unsupported";
-        let line = probe.refuses_bytes(&client, &refused, label, &Ending::Reset);
-        assert_eq!(line["session"], protocol.label());
         let passed = header_for("raw.test.svc.cluster.local:7", Some(protocol));
         assert_eq!(probe.carries(&client, &passed)["session"], protocol.label());
     }
@@ -237,8 +234,6 @@ fn a_header_without_a_name_reaches_listed_ports_only() {
         let header = header_for(&format!(":{port}"), None);
         probe.refuses_bytes(&client, &header, "local_port_refused", &Ending::Reset);
     }
-    let session = header_for(&format!(":{}", local.port()), Some(SessionProtocol::Http2));
-    probe.refuses_bytes(&client, &session, "session_protocol_unsupported", &Ending::Reset);
     probe.serves();
 }
 

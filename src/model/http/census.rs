@@ -14,6 +14,9 @@ const MOST_AHEAD: u32 = 1000;
 /// Frames of a request earn so many others: window updates come in pairs with data.
 const EARNED: u32 = 8;
 
+/// Bytes sent to the peer that earn one, too: sixty times what answers a PING.
+const BYTES_PER_FRAME: usize = 1024;
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
@@ -28,11 +31,13 @@ pub struct Census {
     filled: usize,
     /// Frames without work beyond those that were earned.
     ahead: u32,
+    /// Bytes sent to the peer that have earned nothing yet.
+    sent: usize,
 }
 
 impl Default for Census {
     fn default() -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], filled: 0, ahead: 0 }
+        Self { skip: PREFACE, header: [0; HEADER], filled: 0, ahead: 0, sent: 0 }
     }
 }
 
@@ -69,6 +74,14 @@ impl Census {
         };
     }
 
+    /// So many bytes have gone to the peer, who may measure how they come: some send a PING for
+    /// every window's worth of them.
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+        self.forgive(u32::try_from(self.sent / BYTES_PER_FRAME).unwrap_or(u32::MAX));
+        self.sent %= BYTES_PER_FRAME;
+    }
+
     /// Some time has passed in which so many frames are nothing to speak of.
     pub fn forgive(&mut self, frames: u32) {
         self.ahead = self.ahead.saturating_sub(frames);
@@ -101,6 +114,19 @@ mod tests {
             assert!(census.count(&session((0..1000).map(|_| frame(kind, length)))), "{kind}");
         }
         assert!(Census::default().count(&session((0..9000).map(|_| frame(8, 4)))));
+    }
+
+    #[test]
+    fn what_is_sent_earns_and_answers_alone_do_not() {
+        let (mut reader, mut flooder) = (Census::default(), Census::default());
+        assert!(reader.count(&session([])) && flooder.count(&session([])));
+        for _ in 0..5000 {
+            reader.sent(4096);
+            assert!(reader.count(&frame(6, 8)));
+            flooder.sent(17);
+            flooder.count(&frame(6, 8));
+        }
+        assert!(!flooder.count(&[]));
     }
 
     #[test]

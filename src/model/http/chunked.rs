@@ -220,11 +220,10 @@ mod tests {
 
     use super::*;
 
+    type Decoded = (Vec<u8>, Option<HeaderMap>, usize);
+
     /// Decodes `body` in steps of `step` bytes: its data, its trailers, and what came after it.
-    fn decode(
-        body: &[u8],
-        step: usize,
-    ) -> Result<Option<(Vec<u8>, Option<HeaderMap>, usize)>, ChunkError> {
+    fn decode(body: &[u8], step: usize) -> Result<Option<Decoded>, ChunkError> {
         let (mut decoder, mut data, mut used) = (Decoder::default(), Vec::new(), 0);
         for part in body.chunks(step.max(1)) {
             let mut input = part;

@@ -74,17 +74,40 @@ fn pairs(element: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
+    // A quote that nobody closes would hide every element that a later proxy appends to it.
+    let has_quotes = ends_unquoted(value);
+    let mut quotes = Quotes::default();
     value.split(move |byte| {
-        let ends = *byte == separator && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
+        let ends = *byte == separator && !quotes.is_open;
+        if has_quotes {
+            quotes.pass(*byte);
         }
         ends
     })
+}
+
+fn ends_unquoted(value: &[u8]) -> bool {
+    let mut quotes = Quotes::default();
+    value.iter().for_each(|byte| quotes.pass(*byte));
+    !quotes.is_open
+}
+
+/// Whether a byte lies in a quoted string.
+#[derive(Default)]
+struct Quotes {
+    is_open: bool,
+    is_escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, byte: u8) {
+        match byte {
+            _ if self.is_escaped => self.is_escaped = false,
+            b'\\' if self.is_open => self.is_escaped = true,
+            b'"' => self.is_open = !self.is_open,
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +143,8 @@ mod tests {
             (vec!["by=other;for=x;host=web.ns:8080".to_owned()], false),
             (vec![format!("by={OWN};host=other, by=other;host=web.ns:8080")], false),
             (vec![format!("for=\"by={OWN};host=web.ns:8080\"")], false),
-            (vec![format!("for=\"a\\\"b, by={OWN};host=web.ns:8080")], false),
+            (vec![format!("for=\"a\\\"b, by={OWN};host=web.ns:8080\"")], false),
+            (vec![format!("for=\"a\\\"b, by={OWN};host=web.ns:8080")], true),
             (vec![String::new()], false),
         ] {
             let values: Vec<_> = values.iter().map(String::as_str).collect();

@@ -2,16 +2,10 @@
 //! in, neither is ever held whole.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::future::Future;
-use std::io::IoSlice;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
-use tokio::time::Sleep;
 
 use super::body::{BodyFault, Piece, RequestBody};
 use super::pool::{Connection, Place};
@@ -21,14 +15,12 @@ use crate::proxy::end::Fault;
 
 /// Bytes per read, which is what one stream may hold when its client takes nothing.
 const SCRATCH: usize = 128 * 1024;
-/// Bytes that are taken from the client before they are written.
-const MOST_QUEUED: usize = 256 * 1024;
-/// Pieces of one write; the kernel takes up to 1,024.
-const MOST_PIECES: usize = 64;
 /// Interim responses to one request; more is an endpoint that has lost its way.
 const MOST_INTERIM: usize = 16;
-/// How long a body waits for `100 Continue`: an endpoint need not know it.
-const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+mod upload;
+
+use upload::{Upload, UploadState};
 
 /// Bytes that an endpoint's kernel takes although the endpoint reads none: of a request that is no
 /// longer nobody has to see whether it is taken.
@@ -336,165 +328,4 @@ impl Transfer {
 
 fn data(bytes: &[u8]) -> Option<Piece> {
     (!bytes.is_empty()).then(|| Piece::Data(Bytes::copy_from_slice(bytes)))
-}
-
-/// A request on its way out.
-struct Upload {
-    body: RequestBody,
-    framing: Framing,
-    /// Bytes of a body of known length that are still to come.
-    left: u64,
-    queue: VecDeque<Bytes>,
-    queued: usize,
-    /// Bytes of the client's in the queue.
-    owed: usize,
-    /// Bytes that the kernel has accepted, the head's included.
-    sent: u64,
-    state: UploadState,
-    /// Waits for `100 Continue`.
-    paused: Option<Pin<Box<Sleep>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UploadState {
-    /// The body goes on.
-    Streaming,
-    /// What is queued is the last.
-    Ending,
-    Done,
-    /// The endpoint takes no more of it; it may have answered before.
-    Failed,
-}
-
-impl Upload {
-    fn new(head: Vec<u8>, body: RequestBody, framing: Framing, expects_continue: bool) -> Self {
-        let queued = head.len();
-        let left = if let Framing::Length(length) = framing { length } else { 0 };
-        let paused = expects_continue && framing != Framing::None;
-        Self {
-            body,
-            framing,
-            left,
-            queue: VecDeque::from([Bytes::from(head)]),
-            queued,
-            owed: 0,
-            sent: 0,
-            state: if framing == Framing::None {
-                UploadState::Ending
-            } else {
-                UploadState::Streaming
-            },
-            paused: paused.then(|| Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT))),
-        }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection,
-    ) -> Poll<Result<(), TransferError>> {
-        loop {
-            if matches!(self.state, UploadState::Done | UploadState::Failed) {
-                return Poll::Ready(Ok(()));
-            }
-            let more = self.poll_pieces(cx)?;
-            if self.queue.is_empty() {
-                let flushed = ready!(connection.poll_flush(cx));
-                match (flushed, self.state) {
-                    (Err(_), _) => self.state = UploadState::Failed,
-                    (Ok(()), UploadState::Ending) => self.state = UploadState::Done,
-                    (Ok(()), _) if more.is_pending() => return Poll::Pending,
-                    (Ok(()), _) => {}
-                }
-                continue;
-            }
-            // An endpoint that has answered may take no more; the answer is worth reading.
-            match ready!(self.poll_write(cx, connection)) {
-                Ok(()) => {}
-                Err(_) => self.state = UploadState::Failed,
-            }
-        }
-    }
-
-    /// Takes what the client has sent, up to what one write should carry.
-    fn poll_pieces(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, TransferError> {
-        if let Some(paused) = &mut self.paused {
-            if paused.as_mut().poll(cx).is_pending() {
-                return Ok(Poll::Pending);
-            }
-            self.paused = None;
-        }
-        while self.state == UploadState::Streaming && self.queued < MOST_QUEUED {
-            if self.body.is_end() {
-                self.end(None)?;
-                continue;
-            }
-            match self.body.poll_piece(cx) {
-                Poll::Ready(Some(Ok(Piece::Data(data)))) => self.push(data)?,
-                Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => self.end(Some(&trailers))?,
-                Poll::Ready(Some(Err(fault))) => return Err(TransferError::Body(fault)),
-                Poll::Ready(None) => self.end(None)?,
-                Poll::Pending => return Ok(Poll::Pending),
-            }
-        }
-        Ok(Poll::Ready(()))
-    }
-
-    fn push(&mut self, data: Bytes) -> Result<(), TransferError> {
-        self.owed += data.len();
-        if self.framing == Framing::Chunked {
-            self.enqueue(chunked::size_line(data.len()).into());
-            self.enqueue(data);
-            self.enqueue(Bytes::from_static(chunked::END_OF_CHUNK));
-        } else {
-            self.left = self.left.checked_sub(data.len() as u64).ok_or(TransferError::Length)?;
-            self.enqueue(data);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), TransferError> {
-        if self.left > 0 {
-            return Err(TransferError::Length);
-        }
-        if self.framing == Framing::Chunked {
-            self.enqueue(chunked::end(trailers).into());
-        }
-        self.state = UploadState::Ending;
-        Ok(())
-    }
-
-    fn enqueue(&mut self, bytes: Bytes) {
-        self.queued += bytes.len();
-        self.queue.push_back(bytes);
-    }
-
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Connection,
-    ) -> Poll<Result<(), Fault>> {
-        let mut pieces = [IoSlice::new(&[]); MOST_PIECES];
-        let mut count = 0;
-        for (place, bytes) in pieces.iter_mut().zip(&self.queue) {
-            *place = IoSlice::new(bytes);
-            count += 1;
-        }
-        let pieces = pieces.get(..count).unwrap_or_default();
-        let mut written = ready!(connection.poll_write(cx, pieces))?;
-        self.sent += written as u64;
-        self.queued -= written;
-        while let Some(front) = self.queue.front_mut() {
-            if written < front.len() {
-                front.advance(written);
-                break;
-            }
-            written -= front.len();
-            self.queue.pop_front();
-        }
-        if self.queue.is_empty() {
-            self.body.release(std::mem::take(&mut self.owed));
-        }
-        Poll::Ready(Ok(()))
-    }
 }

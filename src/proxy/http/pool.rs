@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -278,17 +277,15 @@ impl Pool {
     }
 }
 
-fn sweep(idle: Duration) -> impl Future<Output = ()> {
-    async move {
-        loop {
-            tokio::time::sleep((idle / 2).max(SWEEP_INTERVAL)).await;
-            let goes_on = POOL.with_borrow_mut(|pool| {
-                pool.is_swept = pool.sweep(idle);
-                pool.is_swept
-            });
-            if !goes_on {
-                return;
-            }
+async fn sweep(idle: Duration) {
+    loop {
+        tokio::time::sleep((idle / 2).max(SWEEP_INTERVAL)).await;
+        let goes_on = POOL.with_borrow_mut(|pool| {
+            pool.is_swept = pool.sweep(idle);
+            pool.is_swept
+        });
+        if !goes_on {
+            return;
         }
     }
 }

@@ -272,7 +272,11 @@ impl State {
                 Poll::Pending => break Poll::Pending,
             }
         };
-        self.count_written(self.sent - begun);
+        let sent = self.sent - begun;
+        self.count_written(sent);
+        if let Some(counted) = &mut self.census {
+            counted.census.sent(sent);
+        }
         if let Poll::Ready(Err(fault)) = result {
             self.fault.get_or_insert(fault);
         }

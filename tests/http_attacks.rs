@@ -12,6 +12,8 @@ mod support;
 mod fixture;
 #[path = "http_attacks/leave_http.rs"]
 mod leave_http;
+#[path = "http_attacks/resources.rs"]
+mod resources;
 #[path = "http_attacks/retries.rs"]
 mod retries;
 #[path = "http_attacks/slow.rs"]

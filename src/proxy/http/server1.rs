@@ -123,6 +123,8 @@ async fn answer(
     let (head, incoming) = request.into_parts();
     let body = RequestBody::new(Source::Http1(incoming), context.rules.http.body());
     let request = Request::from_http1(head, body);
+    let leaving =
+        request.leaves_http().then(|| (request.method.clone(), request.asked_path().to_owned()));
     let mut record = Record::new(&context, &request);
     let Answered { response, place } = exchange(&context, request, &mut record, &mut Nobody).await;
     record.answered(response.status, &response.headers);
@@ -130,6 +132,9 @@ async fn answer(
     close_http1(&mut headers);
     if let Some(endpoint) = response.upgraded {
         headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some((method, path)) = leaving {
+            context.http.left(method.as_str(), &path);
+        }
         *lock(&upgraded) = Some(endpoint);
     }
     if response.body.is_end() {

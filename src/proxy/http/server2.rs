@@ -97,6 +97,7 @@ pub async fn serve(
         idle,
         idle_timeout,
         is_leaving: false,
+        is_shown_out: false,
         is_cut: false,
     };
     let ended = poll_fn(|cx| {
@@ -142,6 +143,8 @@ struct Session<'a, S, F> {
     idle: Option<Pin<Box<Sleep>>>,
     idle_timeout: Option<Duration>,
     is_leaving: bool,
+    /// It was told to end at once.
+    is_shown_out: bool,
     /// It was told that it sends too many frames.
     is_cut: bool,
 }
@@ -158,7 +161,9 @@ where
     }
 
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Ended> {
-        self.poll_timers(cx);
+        if self.poll_timers(cx).is_ready() {
+            return Poll::Ready(Ended::Done);
+        }
         let mut ended = self.poll_accept(cx);
         if self.wire.is_flooded() && !self.is_cut {
             self.is_cut = true;
@@ -202,34 +207,43 @@ where
     }
 
     /// Who has been asked to go, and has nothing left to do here, is shown out.
-    fn poll_left(&mut self, cx: &mut TaskContext<'_>) {
+    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         if !self.requests.is_empty() {
             self.idle = None;
-            return;
+            return Poll::Pending;
         }
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(LEAVING)));
-        if idle.as_mut().poll(cx).is_ready() {
+        loop {
+            let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(LEAVING)));
+            ready!(idle.as_mut().poll(cx));
+            if self.is_shown_out {
+                // It does not even take the last word.
+                return Poll::Ready(());
+            }
             self.connection.abrupt_shutdown(Reason::NO_ERROR);
-            self.idle = Some(Box::pin(tokio::time::sleep(LEAVING)));
+            (self.is_shown_out, self.idle) = (true, None);
         }
     }
 
-    fn poll_timers(&mut self, cx: &mut TaskContext<'_>) {
-        if self.is_leaving {
-            return self.poll_left(cx);
-        }
-        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
-            return self.leave();
-        }
-        let Some(timeout) = self.idle_timeout else { return };
-        if !self.requests.is_empty() {
-            self.idle = None;
-            return;
-        }
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if idle.as_mut().poll(cx).is_ready() {
+    /// Ready when the session is over.
+    fn poll_timers(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.is_leaving && self.is_due(cx) {
             self.leave();
         }
+        if self.is_leaving { self.poll_left(cx) } else { Poll::Pending }
+    }
+
+    /// True when it has become old, or has been without requests for long enough.
+    fn is_due(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
+            return true;
+        }
+        let Some(timeout) = self.idle_timeout else { return false };
+        if !self.requests.is_empty() {
+            self.idle = None;
+            return false;
+        }
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        idle.as_mut().poll(cx).is_ready()
     }
 }
 

@@ -14,6 +14,8 @@ use super::{server1, server2};
 use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
+use crate::model::policy::RequestFacts;
+use crate::proxy::authorize::authorize_request;
 use crate::proxy::end::{End, Fault};
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::proxy::relay::{Broken, Relay, Side};
@@ -145,6 +147,15 @@ async fn relay(
     wire: Wire,
     endpoint: Upgraded,
 ) -> Outcome {
+    // A reload looks at what the connection has become; one that came before it knew is made up for.
+    if let Some((method, path)) = context.http.last_request() {
+        let policy = context.gateway.state.policy.load();
+        let facts = RequestFacts { method, path };
+        let target = context.asked.target();
+        if authorize_request(&policy, &context.client, context.source, target, facts).is_err() {
+            return Outcome::NoLongerAllowed;
+        }
+    }
     let Some((client, from_client)) = wire.into_end() else { return Outcome::ClientReset };
     let Upgraded { connected, early } = endpoint;
     session.connected(&connected);

@@ -14,6 +14,7 @@ pub mod context;
 mod exchange;
 mod outgoing;
 mod pool;
+mod pump;
 mod record;
 mod response;
 mod server1;

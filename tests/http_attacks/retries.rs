@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::fixture::{parties, scripted};
+use crate::fixture::{parties, scripted, scripted_with};
 use crate::support::backend::serve;
 use crate::support::http::frames::{self, GOAWAY, HEADERS, PREFACE, RST_STREAM, frame, settings};
-use crate::support::http::linkerd::{finished, marked, unmarked};
-use crate::support::http::run;
+use crate::support::http::linkerd::{answer, finished, marked, unmarked, upload};
 use crate::support::http::scripted::{body, head, ok, say};
+use crate::support::http::{run, runtime};
 
 /// A service that answers each request's head with what `answer` gives for its stream, and then
 /// goes when `ends`.
-fn h2(
+pub fn h2(
     answer: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static,
     ends: bool,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -71,6 +71,39 @@ fn an_endpoint_that_refuses_everything_is_asked_a_few_times_only() {
         let asked = count.load(Ordering::SeqCst);
         assert!(asked <= 10, "{what}: asked {asked} times in {:?}: {answer:?}", begun.elapsed());
     }
+}
+
+/// The first one has taken some of the body before it gives the request back.
+#[test]
+fn a_body_that_is_sent_again_is_the_same_and_uses_up_no_window() {
+    let parties = scripted_with("[http]\nwindow_budget = \"1MiB\"");
+    let session = parties.session();
+    let bytes = crate::support::tcp::pattern(3 << 20);
+    let first = session.spawn(marked("PUT", "/first").body(Bytes::new()).expect("one"));
+    let mut backend = parties.backend();
+    head(&mut backend);
+    say(&mut backend, &ok("ok"));
+    finished(first).expect("a response");
+    let mut builder = marked("PUT", "/again");
+    builder = builder.header("content-length", bytes.len());
+    let (response, mut stream) =
+        run(session.begin(builder.body(()).expect("one"), false)).expect("begun");
+    let bytes = Bytes::from(bytes);
+    run(upload(&mut stream, bytes.slice(..40_000), false)).expect("sent");
+    let request = head(&mut backend);
+    assert!(request.line.contains("/again"));
+    let mut taken = vec![0; 40_000];
+    backend.read_exact(&mut taken).expect("the beginning");
+    drop(backend);
+    let mut backend = parties.backend();
+    let request = head(&mut backend);
+    let rest = bytes.slice(40_000..);
+    let sent = runtime().spawn(async move { upload(&mut stream, rest, true).await });
+    let (body, _) = body(&mut backend, &request);
+    assert!(body == bytes);
+    say(&mut backend, &ok("ok"));
+    finished(sent).expect("all of it");
+    assert_eq!(run(answer(response)).expect("a response").status, 200);
 }
 
 #[test]

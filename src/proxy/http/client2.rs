@@ -23,6 +23,9 @@ use crate::runtime::{now_millis, spawn_here};
 const MAX_FRAME: u32 = 64 * 1024;
 /// Bytes of a response's header list, as of an HTTP/1 response's head.
 const MAX_HEADERS: u32 = 64 * 1024;
+/// What small frames may cost that wait for clients, in bytes as the library counts: some 400,000.
+/// Beyond it the library gives up the connection, and with it requests of clients that do read.
+const SMALL_FRAMES: usize = 64 << 20;
 /// Bytes of the client's that wait for the endpoint's window, per stream.
 const MOST_BUFFERED: usize = 128 * 1024;
 
@@ -74,6 +77,7 @@ impl Http2 {
             .initial_connection_window_size(window.session())
             .max_frame_size(MAX_FRAME)
             .max_header_list_size(MAX_HEADERS)
+            .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(MOST_BUFFERED);
         let (send, mut connection) = builder.handshake::<_, Bytes>(wire.clone()).await?;
         let shared = Arc::new(Shared {

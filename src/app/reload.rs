@@ -17,14 +17,14 @@ use crate::control::discovery::dns::{Followers, ResolverError};
 use crate::control::discovery::{Discovery, dns_names};
 use crate::control::memory::Watermark;
 use crate::model::outcome::Outcome;
-use crate::model::policy::{Action, Policy};
+use crate::model::policy::{Action, Policy, RequestFacts};
 use crate::model::task::Task;
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::runtime::fault;
 use crate::runtime::supervise::{Panicked, catch};
-use crate::state::connections::Live;
+use crate::state::connections::{HttpLive, Live};
 use crate::state::{Configuration, State};
 
 /// Why a configuration was not taken.
@@ -152,10 +152,15 @@ impl Reloader {
 fn still_allowed(policy: &Policy, live: &Live) -> bool {
     let (Some(identity), Some(target)) = (live.identity(), live.target()) else { return true };
     let source = live.source().ip();
-    let verdict = match live.http_session() {
+    let http = live.http_session();
+    let verdict = match (http, http.and_then(HttpLive::last_request)) {
+        // What it has become is that request, for as long as it lasts.
+        (Some(_), Some((method, path))) => {
+            policy.decide_request(identity, source, target, RequestFacts { method, path })
+        }
         // Its next request is asked about by itself; what is cut here may do nothing any more.
-        Some(_) => policy.decide_session(identity, source, target),
-        None => policy.decide(identity, source, target),
+        (Some(_), None) => policy.decide_session(identity, source, target),
+        (None, _) => policy.decide(identity, source, target),
     };
     verdict.action == Action::Allow
 }

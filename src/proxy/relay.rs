@@ -16,6 +16,7 @@ use crate::net::socket;
 
 mod watch;
 
+pub use watch::sending;
 use watch::{Waiting, Watch};
 
 /// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.

@@ -8,6 +8,8 @@ use std::io::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::orig_proto::ORIG_PROTO;
+
 /// Bytes of chunk extensions of one body that are skipped before it is refused.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 /// Bytes of trailers.
@@ -163,7 +165,8 @@ fn trailers(bytes: &[u8]) -> Result<HeaderMap, ChunkError> {
     Ok(map)
 }
 
-/// Removes what no trailer may say (RFC 9110, 6.5.1): framing, routing, authentication.
+/// Removes what no trailer may say (RFC 9110, 6.5.1): framing, routing, authentication. HTTP/2
+/// refuses to carry what is about a connection, and a message would then have no end.
 pub fn forbid(trailers: &mut HeaderMap) {
     use http::header;
     for name in [
@@ -180,6 +183,11 @@ pub fn forbid(trailers: &mut HeaderMap) {
         super::hop::CLIENT_ID,
         super::hop::PROXY_ERROR,
         super::hop::PROXY_CONNECTION,
+        super::hop::DST_CANONICAL,
+        super::hop::DST_OVERRIDE,
+        super::hop::KEEP_ALIVE,
+        super::hop::OLD_PROXY_CONNECTION,
+        HeaderName::from_static(ORIG_PROTO),
     ] {
         trailers.remove(name);
     }

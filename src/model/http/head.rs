@@ -200,6 +200,9 @@ fn framing(
     method: &Method,
     is_http_11: bool,
 ) -> Result<Framing, HeadError> {
+    if method == Method::CONNECT && status.is_success() {
+        return Ok(Framing::UntilClose);
+    }
     let length = content_length(headers)?;
     let bodiless = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)

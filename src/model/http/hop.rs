@@ -10,12 +10,13 @@ pub const PROXY_ERROR: HeaderName = HeaderName::from_static("l5d-proxy-error");
 /// `close` tells the client's proxy to leave the connection.
 pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-connection");
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const OLD_PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+pub(super) const OLD_PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 /// Where an application wanted to go: it must not steer the proxies behind us.
-const DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-override");
-const DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
+pub(super) const DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-override");
+pub(super) const DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
 
 /// Removes what is about the hop before us, and what only we may say. `te: trailers` stays: it says
 /// what the client itself can read.
@@ -34,6 +35,21 @@ pub fn strip_response(headers: &mut HeaderMap) {
     }
 }
 
+/// The protocol that a client would change to. None that is HTTP again, or carries it: whoever
+/// speaks that with the endpoint is asked about no request any more.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    if !has_token(headers, &CONNECTION, b"upgrade") {
+        return None;
+    }
+    let mut values = headers.get_all(UPGRADE).iter();
+    let (Some(only), None) = (values.next(), values.next()) else { return None };
+    let is_http = |name: &[u8]| {
+        let name = name.split(|b| *b == b'/').next().unwrap_or_default().trim_ascii();
+        [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    };
+    (!only.as_bytes().split(|b| *b == b',').any(is_http)).then(|| only.clone())
+}
+
 fn strip(headers: &mut HeaderMap) {
     let takes_trailers = headers.contains_key(TE) && has_token(headers, &TE, b"trailers");
     if headers.contains_key(CONNECTION) {
@@ -49,7 +65,7 @@ fn strip(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, OLD_PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [HTTP2_SETTINGS, KEEP_ALIVE, OLD_PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
     if takes_trailers {
@@ -112,6 +128,25 @@ mod tests {
         ]);
         strip_request(&mut headers);
         assert_eq!(headers, map(&[("host", "web"), ("x-public", "2"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn nobody_upgrades_to_another_http() {
+        for (value, passes) in [
+            ("websocket", true),
+            ("SPDY/3.1, x", true),
+            ("h2c", false),
+            ("H2C ", false),
+            ("websocket, h2c", false),
+            ("HTTP/2.0", false),
+            ("tls/1.2", false),
+        ] {
+            let headers = map(&[("connection", "x, Upgrade"), ("upgrade", value)]);
+            assert_eq!(upgrade(&headers).is_some(), passes, "{value}");
+            assert_eq!(upgrade(&map(&[("upgrade", value)])), None);
+        }
+        let twice = map(&[("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "h2c")]);
+        assert_eq!(upgrade(&twice), None);
     }
 
     #[test]

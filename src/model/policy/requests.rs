@@ -28,7 +28,7 @@ pub enum Requests<'a> {
     Unseen,
 }
 
-/// One entry of a rule's `methods`, compared as it is: methods are case-sensitive.
+/// One entry of a rule's `methods`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Method(Box<str>);
 
@@ -69,6 +69,15 @@ impl Method {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// True when a rule that does `action` is about `method`. Methods are case-sensitive, but there
+    /// are services that do not know it: what is denied is denied in any case.
+    pub fn matches(&self, method: &str, action: Action) -> bool {
+        match action {
+            Action::Allow => *self.0 == *method,
+            Action::Deny => self.0.eq_ignore_ascii_case(method),
+        }
     }
 }
 
@@ -143,7 +152,9 @@ impl<'a> Asked<'a> {
         rule.methods.is_empty()
             || match self.requests {
                 Requests::Any => rule.action == Action::Allow,
-                Requests::One(request) => rule.methods.iter().any(|m| *m.0 == *request.method),
+                Requests::One(request) => {
+                    rule.methods.iter().any(|method| method.matches(request.method, rule.action))
+                }
                 Requests::Unseen => rule.action == Action::Deny,
             }
     }

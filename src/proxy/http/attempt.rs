@@ -36,6 +36,8 @@ pub struct Attempt<'a> {
     pub endpoint: &'a Arc<Endpoint>,
     /// Until when it may be connected.
     pub until: Instant,
+    /// No connection has turned out to be useless.
+    pub is_first: bool,
 }
 
 /// Why an attempt failed.
@@ -111,7 +113,9 @@ impl Attempt<'_> {
         let head = request.http1_head(&self.route.target, framing)?;
         // A connection that leaves HTTP does not come back, and one over TLS is for one client.
         let place = self.place(request.leaves_http() || self.endpoint.onward.is_some());
-        let (connection, identity) = match place.take() {
+        // Where one kept connection was closed all may be.
+        let kept = if self.is_first { place.take() } else { None };
+        let (connection, identity) = match kept {
             Some(connection) => (connection, None),
             None => match Box::pin(self.dial(SessionProtocol::Http1)).await {
                 Ok((end, identity)) => (self.connection(end, identity.as_ref()), identity),
@@ -154,7 +158,8 @@ impl Attempt<'_> {
             early,
         });
         let mut headers = head.headers;
-        if matches!(head.framing, Framing::Chunked) {
+        // What leaves HTTP has no length, whatever it says (RFC 9110, 9.3.6).
+        if upgraded.is_some() || matches!(head.framing, Framing::Chunked) {
             headers.remove(http::header::CONTENT_LENGTH);
         }
         Ok(Response { status: head.status, headers, body, upgraded })
@@ -189,7 +194,7 @@ impl Attempt<'_> {
             identity,
             Arc::clone(&bytes),
         );
-        Connection::new(end, bytes, transport)
+        Connection::new(end, bytes, transport, self.context.rules.timeouts.user)
     }
 
     async fn over_http2(
@@ -292,7 +297,7 @@ impl Attempt<'_> {
             identity.as_ref(),
             Arc::clone(&bytes),
         );
-        let window = gateway.windows.take(self.context.rules.http.settings.window_budget);
+        let window = gateway.windows.take_shared(self.context.rules.http.settings.window_budget);
         let wire = Wire::new(end, Side::Endpoint, bytes, Vec::new());
         let generation = identity.is_some().then_some(generation);
         let opened = Http2::open(wire, window, transport, generation).await;

@@ -66,6 +66,10 @@ pub struct RequestBody {
     source: Source,
     bounds: Bounds,
     received: u64,
+    /// Of these so many that the client may send as many more.
+    released: u64,
+    /// Released before the body began again, and still to be given out again.
+    repeated: u64,
     timer: Option<Pin<Box<Sleep>>>,
     /// Everything that was given out, while it is little enough.
     kept: Option<Vec<Piece>>,
@@ -88,6 +92,8 @@ impl RequestBody {
             source,
             bounds,
             received: 0,
+            released: 0,
+            repeated: 0,
             timer: None,
             kept: Some(Vec::new()),
             kept_bytes: 0,
@@ -112,7 +118,7 @@ impl RequestBody {
         let Some(kept) = &mut self.kept else { return false };
         let mut again: VecDeque<_> = kept.drain(..).collect();
         again.append(&mut self.again);
-        (self.again, self.kept_bytes) = (again, 0);
+        (self.again, self.kept_bytes, self.repeated) = (again, 0, self.released);
         true
     }
 
@@ -175,6 +181,10 @@ impl RequestBody {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyFault>>> {
         let Some(timeout) = self.bounds.timeout else { return Poll::Pending };
+        if self.received > self.released {
+            // The endpoint is waited for, and the client may have no room to send.
+            return Poll::Pending;
+        }
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
@@ -184,6 +194,10 @@ impl RequestBody {
 
     /// So many bytes have left for the endpoint: the client may send as many more.
     pub fn release(&mut self, count: usize) {
+        let repeated = usize::try_from(self.repeated).unwrap_or(usize::MAX).min(count);
+        self.repeated -= repeated as u64;
+        let count = count - repeated;
+        self.released += count as u64;
         if let Source::Http2(stream) = &mut self.source {
             // It fails only when the stream is gone.
             let _ = stream.flow_control().release_capacity(count);

@@ -22,6 +22,10 @@ mod upload;
 
 use upload::{Upload, UploadState};
 
+/// Bytes that an endpoint's kernel takes although the endpoint reads none: of a request that is no
+/// longer nobody has to see whether it is taken.
+const WATCHED: u64 = 64 * 1024;
+
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
@@ -182,7 +186,8 @@ impl Transfer {
             Framing::Chunked => Incoming::Chunked(Decoder::default()),
             Framing::UntilClose => Incoming::UntilClose,
         };
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let is_tunnel = self.method == Method::CONNECT && head.status.is_success();
+        if head.status != StatusCode::SWITCHING_PROTOCOLS && !is_tunnel {
             self.settle();
         }
         Ok(Head::Final(head))
@@ -291,12 +296,19 @@ impl Transfer {
         Ok(piece)
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
+    /// The request's body goes on, whether or not the response is taken.
+    ///
+    /// # Errors
+    /// Its own; a failed write is none.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        match self.upload.poll(cx, connection) {
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        if let Poll::Ready(Err(error)) = self.upload.poll(cx, connection) {
+            return Err(error);
         }
+        if self.upload.sent > WATCHED {
+            connection.poll_watch(cx).map_err(TransferError::Endpoint)?;
+        }
+        Ok(())
     }
 
     /// Gives the connection back once the response is complete.

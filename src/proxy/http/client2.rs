@@ -21,6 +21,11 @@ use crate::runtime::{now_millis, spawn_here};
 
 /// Frames that an endpoint may send us.
 const MAX_FRAME: u32 = 64 * 1024;
+/// Bytes of a response's header list, as of an HTTP/1 response's head.
+const MAX_HEADERS: u32 = 64 * 1024;
+/// What small frames may cost that wait for clients, in bytes as the library counts: some 400,000.
+/// Beyond it the library gives up the connection, and with it requests of clients that do read.
+const SMALL_FRAMES: usize = 64 << 20;
 /// Bytes of the client's that wait for the endpoint's window, per stream.
 const MOST_BUFFERED: usize = 128 * 1024;
 
@@ -71,6 +76,8 @@ impl Http2 {
             .initial_window_size(window.stream())
             .initial_connection_window_size(window.session())
             .max_frame_size(MAX_FRAME)
+            .max_header_list_size(MAX_HEADERS)
+            .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(MOST_BUFFERED);
         let (send, mut connection) = builder.handshake::<_, Bytes>(wire.clone()).await?;
         let shared = Arc::new(Shared {
@@ -283,7 +290,11 @@ impl Transfer {
         }
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
+    /// The request's body goes on, whether or not the response is taken.
+    ///
+    /// # Errors
+    /// [`TransferError::Body`].
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), TransferError> {
         match self.upload.poll(cx) {
             Poll::Ready(Err(fault)) => Err(TransferError::Body(fault)),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),

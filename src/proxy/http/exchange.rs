@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, Fail};
 use super::context::Context;
@@ -22,6 +23,11 @@ use crate::model::route::Route;
 use crate::proxy::authorize::authorize_request;
 use crate::proxy::connect::OpenCount;
 use crate::runtime::now_millis;
+
+/// How often a request is sent again that an endpoint gave back unseen.
+const MOST_REPEATS: u32 = 7;
+/// Before it is sent again for the second time; each pause is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What an interim response (1xx) is handed to.
 pub trait Interim: Send {
@@ -107,6 +113,7 @@ fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Ar
             return Err(Failure::Denied);
         }
     }
+    request.check()?;
     let most = context.rules.http.settings.max_body_size;
     let length = content_length(&request.headers).map_err(|_| Failure::Malformed)?;
     if most.zip(length).is_some_and(|(most, length)| length > most) {
@@ -133,6 +140,7 @@ async fn forward(
     let deadline = Instant::now() + connector.total_timeout;
     let mut tried = Vec::new();
     let mut last = Failure::FailFast;
+    let mut repeats = 0;
     loop {
         let now = now_millis();
         let next = choose(&route.endpoints, |i| tried.contains(&i), now, || fastrand::u32(..));
@@ -143,7 +151,7 @@ async fn forward(
         let is_last = tried.len() + 1 == route.endpoints.len();
         let until =
             if is_last { deadline } else { deadline.min(Instant::now() + connector.timeout) };
-        let attempt = Attempt { context, route, endpoint, until };
+        let attempt = Attempt { context, route, endpoint, until, is_first: repeats == 0 };
         let failed = match attempt.run(request, interim).await {
             Ok(response) => {
                 record.served_by(endpoint.dial_address());
@@ -159,13 +167,17 @@ async fn forward(
             }
             Fail::Again { failure, request: again, same } => {
                 // A kept connection that had just been closed says nothing about its endpoint.
-                if !same {
+                repeats += u32::from(same);
+                if !same || repeats > MOST_REPEATS {
                     tried.push(index);
                 }
                 (last, request) = (failure, again);
                 record.repeated();
                 if Instant::now() >= deadline || !request.body.rewind() {
                     return Err(last.into());
+                }
+                if same && repeats > 1 {
+                    sleep_until(deadline.min(Instant::now() + PAUSE * (1 << repeats))).await;
                 }
             }
         }

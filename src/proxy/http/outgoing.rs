@@ -1,7 +1,7 @@
 //! A request as it goes on: headers of one hop and those that only we may set are replaced, and the
 //! version of HTTP that the endpoint gets is decided.
 
-use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, Version};
 
@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::model::http::failure::{Failure, is_grpc};
 use crate::model::http::forwarded::{self, without_default_port};
 use crate::model::http::head::{Framing, RequestLine, content_length, write_request};
-use crate::model::http::hop::{CLIENT_ID, has_token, strip_request};
+use crate::model::http::hop::{self, CLIENT_ID, has_token, strip_request};
 use crate::model::http::orig_proto::{self, ORIG_PROTO, OrigProto};
 use crate::model::service::Target;
 use crate::proxy::route::Asked;
@@ -58,9 +58,8 @@ impl Request {
         let http::request::Parts { method, uri, mut headers, version, .. } = head;
         // Nobody has upgraded this one.
         headers.remove(ORIG_PROTO);
-        let asked = has_token(&headers, &CONNECTION, b"upgrade").then(|| headers.get(UPGRADE));
-        let upgrade = asked.flatten().cloned();
         let version = version.clamp(Version::HTTP_10, Version::HTTP_11);
+        let upgrade = hop::upgrade(&headers).filter(|_| version == Version::HTTP_11);
         let (spoken, orig, is_grpc) = (version, None, false);
         Box::new(Self { method, uri, headers, version, spoken, orig, upgrade, is_grpc, body })
     }
@@ -78,6 +77,26 @@ impl Request {
     /// What policy compares; what has no path is none that a rule could allow.
     pub fn asked_path(&self) -> &str {
         if self.method == Method::CONNECT { "" } else { self.uri.path() }
+    }
+
+    /// Whether it is a request at all. A path that is none would be a whole URI, or nothing, to who
+    /// reads the request line; what comes with CONNECT as a body is the next request to many
+    /// servers, and HTTP/2 has no connection that could become a tunnel.
+    ///
+    /// # Errors
+    /// [`Failure::Malformed`].
+    pub fn check(&self) -> Result<(), Failure> {
+        let is_sound = match self.method {
+            Method::CONNECT => {
+                let is_framed = [CONTENT_LENGTH, TRANSFER_ENCODING]
+                    .iter()
+                    .any(|name| self.headers.contains_key(name));
+                self.orig.is_none() && self.spoken != Version::HTTP_2 && !is_framed
+            }
+            Method::OPTIONS if self.path() == "*" => true,
+            _ => self.path().starts_with('/'),
+        };
+        if is_sound { Ok(()) } else { Err(Failure::Malformed) }
     }
 
     /// How its body is framed for an HTTP/1 endpoint.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client2::Http2;
+use super::watch::Watch;
 use crate::model::counts::ByteCounts;
 use crate::model::route::Endpoint;
 use crate::observe::metrics::Transport;
@@ -24,10 +25,10 @@ use crate::runtime::spawn_here;
 /// HTTP/1 connection's.
 const HTTP2_IDLE: Duration = Duration::from_secs(60);
 /// Requests in flight on each connection of an endpoint before it gets another one. One connection
-/// is one stream of TLS on one core of the endpoint's.
-const HOT: usize = 64;
+/// is one stream of TLS on one core of the endpoint's, and has windows for so many.
+pub const HOT: usize = 64;
 /// HTTP/2 connections to one endpoint, for each worker.
-const MOST_HTTP2: usize = 4;
+const MOST_HTTP2: usize = 16;
 /// The least time between two looks for connections that have waited for long enough.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -40,15 +41,21 @@ pub struct Connection {
     end: End,
     bytes: Arc<ByteCounts>,
     counted: Counted,
+    watch: Watch,
     /// It has served a request before.
     pub reused: bool,
 }
 
 impl Connection {
     /// A new one, counted by `transport`.
-    pub fn new(end: End, bytes: Arc<ByteCounts>, transport: Transport) -> Self {
+    pub fn new(
+        end: End,
+        bytes: Arc<ByteCounts>,
+        transport: Transport,
+        user_timeout: Duration,
+    ) -> Self {
         let counted = Counted { transport: Some(transport), errno: None };
-        Self { end, bytes, counted, reused: false }
+        Self { end, bytes, counted, watch: Watch::new(user_timeout), reused: false }
     }
 
     /// As [`End::poll_read`].
@@ -80,6 +87,14 @@ impl Connection {
     /// As [`End::poll_flush`].
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         self.end.poll_flush(cx)
+    }
+
+    /// To be called before waiting for the endpoint: see [`Watch::poll`].
+    ///
+    /// # Errors
+    /// It has gone.
+    pub fn poll_watch(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        self.watch.poll(cx, true, 0, &self.end)
     }
 
     /// Closes it between two requests, which is no reset.

@@ -72,6 +72,25 @@ impl Broken {
     }
 }
 
+impl From<client1::TransferError> for Broken {
+    fn from(error: client1::TransferError) -> Self {
+        match error {
+            client1::TransferError::Body(fault) => Self::Client(fault),
+            _ => Self::Endpoint,
+        }
+    }
+}
+
+impl From<client2::TransferError> for Broken {
+    fn from(error: client2::TransferError) -> Self {
+        match error {
+            client2::TransferError::Body(fault) => Self::Client(fault),
+            client2::TransferError::Reset(reason) => Self::Reset(reason),
+            client2::TransferError::Connection(_) => Self::Endpoint,
+        }
+    }
+}
+
 impl ResponseBody {
     /// True when nothing more comes.
     pub fn is_end(&self) -> bool {
@@ -95,15 +114,18 @@ impl ResponseBody {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         match self {
             Self::Empty | Self::Reset(_) => Poll::Ready(None),
-            Self::Http1(transfer) => transfer.poll_piece(cx).map_err(|error| match error {
-                client1::TransferError::Body(fault) => Broken::Client(fault),
-                _ => Broken::Endpoint,
-            }),
-            Self::Http2(transfer) => transfer.poll_piece(cx).map_err(|error| match error {
-                client2::TransferError::Body(fault) => Broken::Client(fault),
-                client2::TransferError::Reset(reason) => Broken::Reset(reason),
-                client2::TransferError::Connection(_) => Broken::Endpoint,
-            }),
+            Self::Http1(transfer) => transfer.poll_piece(cx).map_err(Broken::from),
+            Self::Http2(transfer) => transfer.poll_piece(cx).map_err(Broken::from),
+        }
+    }
+
+    /// The request's body goes on while the client does not take the response: it may only read
+    /// after it has sent.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        match self {
+            Self::Empty | Self::Reset(_) => Ok(()),
+            Self::Http1(transfer) => transfer.poll_upload(cx).map_err(Broken::from),
+            Self::Http2(transfer) => transfer.poll_upload(cx).map_err(Broken::from),
         }
     }
 

@@ -22,6 +22,7 @@ use super::exchange::{Answered, Interim, exchange};
 use super::outgoing::Request;
 use super::record::Record;
 use super::response::{Broken, ResponseBody, Upgraded, close_http1};
+use super::watch::Watch;
 use super::wire::Wire;
 use crate::model::sharded::lock;
 use crate::proxy::connect::OpenCount;
@@ -70,15 +71,22 @@ pub async fn serve(
     let age = context.rules.http.age().unwrap_or(Duration::MAX / 4);
     let mut leave = pin!(tokio::time::timeout(age, stopping));
     let mut is_leaving = false;
+    let mut watch = Watch::new(context.rules.timeouts.user);
     let result = poll_fn(|cx| {
         if !is_leaving && leave.as_mut().poll(cx).is_ready() {
             is_leaving = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
         let result = connection.poll_without_shutdown(cx);
-        match (result, wire.poll_send(cx)) {
-            (Poll::Pending, Poll::Ready(Err(_))) => Poll::Ready(None),
-            (result, _) => result.map(Some),
+        let sent = wire.poll_send(cx);
+        // While a request is served, nothing may be read.
+        let is_served = context.http.in_flight() > 0;
+        let watched = wire.poll_watch(cx, &mut watch, is_served);
+        match (result, sent, watched) {
+            (Poll::Pending, Poll::Ready(Err(_)), _) | (Poll::Pending, _, Err(_)) => {
+                Poll::Ready(None)
+            }
+            (result, ..) => result.map(Some),
         }
     })
     .await;
@@ -87,6 +95,10 @@ pub async fn serve(
         // What hyper has read ahead belongs to the new protocol.
         let parts = connection.into_parts();
         wire.put_back(&parts.read_buf);
+        // What has been said in HTTP comes before: the client may not have taken it yet.
+        if poll_fn(|cx| wire.poll_send(cx)).await.is_err() {
+            return Ended::Connection;
+        }
         return Ended::Upgraded(endpoint);
     }
     match result {
@@ -113,6 +125,8 @@ async fn answer(
     let (head, incoming) = request.into_parts();
     let body = RequestBody::new(Source::Http1(incoming), context.rules.http.body());
     let request = Request::from_http1(head, body);
+    let leaving =
+        request.leaves_http().then(|| (request.method.clone(), request.asked_path().to_owned()));
     let mut record = Record::new(&context, &request);
     let Answered { response, place } = exchange(&context, request, &mut record, &mut Nobody).await;
     record.answered(response.status, &response.headers);
@@ -120,6 +134,9 @@ async fn answer(
     close_http1(&mut headers);
     if let Some(endpoint) = response.upgraded {
         headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some((method, path)) = leaving {
+            context.http.left(method.as_str(), &path);
+        }
         *lock(&upgraded) = Some(endpoint);
     }
     if response.body.is_end() {

@@ -4,13 +4,18 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
 use super::context::Context;
 use super::response::Upgraded;
+use super::watch::Watch;
 use super::wire::Wire;
 use super::{server1, server2};
 use crate::model::header::SessionProtocol;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
+use crate::model::policy::RequestFacts;
+use crate::proxy::authorize::authorize_request;
 use crate::proxy::end::{End, Fault};
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::proxy::relay::{Broken, Relay, Side};
@@ -18,7 +23,7 @@ use crate::proxy::route::Asked;
 use crate::proxy::session::Session;
 use crate::state::connections::Stage;
 
-/// How long a client may take to end its side after ours has ended.
+/// How long a client that has taken everything may take to end its side after ours has ended.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A session that begins.
@@ -67,6 +72,7 @@ pub async fn serve(
         asked,
         is_plain,
     });
+    let timeouts = context.rules.timeouts;
     let stopping = gateway.state.closing.cancelled();
     let result = if protocol == SessionProtocol::Http2 {
         let budget = context.rules.http.settings.window_budget;
@@ -93,12 +99,12 @@ pub async fn serve(
     drop(counted);
     match result {
         Ok(()) => {
-            goodbye(&wire).await;
+            goodbye(&wire, timeouts.user, timeouts.half_closed).await;
             session.relayed(Ok(()))
         }
         Err(Some(outcome)) => {
             gateway.metrics.http_protocol_error("protocol_error");
-            goodbye(&wire).await;
+            goodbye(&wire, timeouts.user, GOODBYE).await;
             outcome
         }
         Err(None) if wire.has_ended() => session.relayed(Ok(())),
@@ -110,11 +116,27 @@ pub async fn serve(
 }
 
 /// Ends our side, and gives the client the time to end its own: a reset would overtake what it has
-/// not read yet.
-async fn goodbye(wire: &Wire) {
-    let ended = tokio::time::timeout(GOODBYE, poll_fn(|cx| wire.poll_goodbye(cx))).await;
-    if ended.is_ok_and(|ended| ended.is_ok()) {
-        wire.disarm();
+/// not read yet. A client that takes nothing for `patience` has had its time.
+async fn goodbye(wire: &Wire, user_timeout: Duration, patience: Duration) {
+    let mut watch = Watch::new(user_timeout);
+    let interval = GOODBYE.min(watch.interval());
+    let begun = Instant::now();
+    let (mut least, mut since) = (usize::MAX, begun);
+    loop {
+        match timeout(interval, poll_fn(|cx| wire.poll_goodbye(cx))).await {
+            Ok(Ok(())) => return wire.disarm(),
+            Ok(Err(_)) => return,
+            Err(_elapsed) => {}
+        }
+        let waiting = wire.waiting(&mut watch);
+        if waiting == 0 && begun.elapsed() >= GOODBYE {
+            return wire.disarm();
+        }
+        if waiting < least {
+            (least, since) = (waiting, Instant::now());
+        } else if since.elapsed() >= patience.max(GOODBYE) {
+            return;
+        }
     }
 }
 
@@ -125,6 +147,15 @@ async fn relay(
     wire: Wire,
     endpoint: Upgraded,
 ) -> Outcome {
+    // A reload looks at what the connection has become; one that came before it knew is made up for.
+    if let Some((method, path)) = context.http.last_request() {
+        let policy = context.gateway.state.policy.load();
+        let facts = RequestFacts { method, path };
+        let target = context.asked.target();
+        if authorize_request(&policy, &context.client, context.source, target, facts).is_err() {
+            return Outcome::NoLongerAllowed;
+        }
+    }
     let Some((client, from_client)) = wire.into_end() else { return Outcome::ClientReset };
     let Upgraded { connected, early } = endpoint;
     session.connected(&connected);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::pool::HOT;
 use crate::observe::metrics::Metrics;
 
 /// The most of one session: 100 ms at 1.3 Gbit/s.
@@ -12,6 +13,9 @@ const MOST: u64 = 16 << 20;
 const MOST_STREAM: u64 = 4 << 20;
 /// The least of one session: what HTTP/2 itself begins with.
 const LEAST: u64 = 64 << 10;
+/// Streams that may stand still on a shared connection before others do: more are not put on one
+/// unless there are very many.
+const SHARED_BY: u64 = HOT as u64;
 /// A session takes at most this part of what is left, so that the last of many gets its share.
 const SHARE: u64 = 16;
 
@@ -28,13 +32,27 @@ impl Windows {
         Self { handed_out: AtomicU64::new(0), metrics }
     }
 
-    /// The window of a new session: a share of what `budget` has left.
+    /// The window of a client's new session: a share of what `budget` has left.
     pub fn take(self: &Arc<Self>, budget: u64) -> Window {
-        let left = budget.saturating_sub(self.handed_out.load(Ordering::Relaxed));
-        let bytes = share(left);
+        let bytes = share(self.left(budget));
+        self.hand_out(bytes, bytes.min(MOST_STREAM))
+    }
+
+    /// That of a connection to an endpoint, whose streams are of several clients: those who read
+    /// nothing must not use up what the others need.
+    pub fn take_shared(self: &Arc<Self>, budget: u64) -> Window {
+        let bytes = share(self.left(budget)).max(LEAST * SHARED_BY);
+        self.hand_out(bytes, bytes / SHARED_BY)
+    }
+
+    fn left(&self, budget: u64) -> u64 {
+        budget.saturating_sub(self.handed_out.load(Ordering::Relaxed))
+    }
+
+    fn hand_out(self: &Arc<Self>, bytes: u64, stream: u64) -> Window {
         self.handed_out.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.http_windows(bytes.cast_signed());
-        Window { bytes, windows: Arc::clone(self) }
+        Window { bytes, stream, windows: Arc::clone(self) }
     }
 }
 
@@ -46,6 +64,7 @@ fn share(left: u64) -> u64 {
 #[derive(Debug)]
 pub struct Window {
     bytes: u64,
+    stream: u64,
     windows: Arc<Windows>,
 }
 
@@ -57,7 +76,7 @@ impl Window {
 
     /// Of each stream.
     pub fn stream(&self) -> u32 {
-        u32::try_from(self.bytes.min(MOST_STREAM)).unwrap_or(u32::MAX >> 1)
+        u32::try_from(self.stream).unwrap_or(u32::MAX >> 1)
     }
 }
 

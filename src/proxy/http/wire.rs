@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::watch::Watch;
 use crate::model::counts::ByteCounts;
 use crate::model::http::census::Census;
 use crate::model::sharded::lock;
@@ -133,6 +134,31 @@ impl Wire {
             while ready!(end.poll_read(cx, scratch))? > 0 {}
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// To be called before waiting for the peer: see [`Watch::poll`].
+    pub fn poll_watch(
+        &self,
+        cx: &mut Context<'_>,
+        watch: &mut Watch,
+        is_waited_for: bool,
+    ) -> Result<(), Fault> {
+        let mut state = self.state();
+        let written = match state.side {
+            Side::Client => state.bytes.to_client(),
+            Side::Endpoint => state.bytes.from_client(),
+        };
+        let Some(end) = &state.end else { return Ok(()) };
+        let watched = watch.poll(cx, is_waited_for, written, end);
+        watched.inspect_err(|fault| _ = state.fault.get_or_insert(*fault))
+    }
+
+    /// Bytes that the peer has not taken.
+    pub fn waiting(&self, watch: &mut Watch) -> usize {
+        let state = self.state();
+        let unacknowledged = state.end.as_ref().map_or(0, |end| watch.look(end));
+        let collected = state.collected.len() - state.sent;
+        collected + usize::try_from(unacknowledged).unwrap_or(usize::MAX >> 1)
     }
 
     /// Both directions have ended: closing is no reset.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Broken, Side, Timeouts};
-use crate::net::diag::Diagnosis;
+use crate::net::diag::{Diagnosis, Sending};
 use crate::net::socket;
 use crate::proxy::end::{End, Fault};
 
@@ -29,6 +29,11 @@ const LOOKS_PER_TIMEOUT: u32 = 4;
 
 thread_local! {
     static DIAGNOSIS: Option<Diagnosis> = Diagnosis::new();
+}
+
+/// What the kernel knows of what is sent to `end`.
+pub fn sending(end: &End) -> Option<Sending> {
+    DIAGNOSIS.with(|diagnosis| diagnosis.as_ref()?.sending(end.tcp()))
 }
 
 /// What a relay is doing when it is about to wait.
@@ -123,8 +128,7 @@ impl Watch {
             [Side::Client, Side::Endpoint].into_iter().zip(ends).zip(&mut self.lifted)
         {
             end.fault().map_err(|fault| Broken { side, fault })?;
-            let sending = DIAGNOSIS.with(|d| d.as_ref().and_then(|d| d.sending(end.tcp())));
-            let Some(sending) = sending else { continue };
+            let Some(sending) = sending(end) else { continue };
             is_waited_for |= sending.unacknowledged > 0;
             if sending.is_paused != *lifted {
                 *lifted = sending.is_paused;

@@ -35,7 +35,8 @@ impl Windows {
     /// The window of a client's new session: a share of what `budget` has left.
     pub fn take(self: &Arc<Self>, budget: u64) -> Window {
         let bytes = share(self.left(budget));
-        self.hand_out(bytes, bytes.min(MOST_STREAM))
+        // One upload that an endpoint does not take must not stop the client's others.
+        self.hand_out(bytes, (bytes / 4).clamp(LEAST, MOST_STREAM))
     }
 
     /// That of a connection to an endpoint, whose streams are of several clients: those who read

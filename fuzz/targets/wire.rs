@@ -39,7 +39,7 @@ struct World {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
 }
 
 thread_local! {
@@ -69,7 +69,7 @@ impl World {
         let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/minimal.toml");
         let sources = Sources { file: Some(minimal.into()), ..Sources::default() };
         let rules = Rules::new(&load(&sources).expect("a configuration").settings, vec![address]);
-        let gateway = Gateway::new(state, Metrics::new(), rules);
+        let gateway = Arc::new(Gateway::new(state, Metrics::new(), rules));
         Self { runtime, listener, address, gateway }
     }
 

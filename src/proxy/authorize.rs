@@ -46,20 +46,6 @@ pub fn authorize(
     result(policy.decide(identity, source.ip(), target), target)
 }
 
-/// Decides whether a connection for an HTTP session may go on. Each of its requests still has to be
-/// asked about by [`authorize_request`].
-///
-/// # Errors
-/// [`Denied`] when no request could be allowed.
-pub fn authorize_session(
-    policy: &Policy,
-    identity: &Identity,
-    source: SocketAddr,
-    target: &Target,
-) -> Result<Allowed, Denied> {
-    result(policy.decide_session(identity, source.ip(), target), target)
-}
-
 /// Decides about one request of an HTTP session.
 ///
 /// # Errors
@@ -108,7 +94,8 @@ mod tests {
         let allowed = Ok(Allowed { rule: "reading".into() });
         let denied = Err(Denied { rule: "default:deny".into(), target: target.clone() });
         assert_eq!(authorize(&policy, &identity, source, &target), denied);
-        assert_eq!(authorize_session(&policy, &identity, source, &target), allowed);
+        let session = policy.decide_session(&identity, source.ip(), &target);
+        assert_eq!(result(session, &target), allowed);
         assert_eq!((request("GET"), request("POST")), (allowed, denied));
     }
 }

@@ -14,9 +14,8 @@ use crate::model::counts::ByteCounts;
 use crate::model::outcome::Outcome;
 use crate::net::socket;
 
-mod watch;
+pub mod watch;
 
-pub use watch::sending;
 use watch::{Waiting, Watch};
 
 /// Bytes per read. Bulk cost is the number of system calls; the buffer is one per worker.

@@ -20,6 +20,7 @@ use crate::model::http::failure::Failure;
 use crate::model::http::head::Framing;
 use crate::model::identity::Identity;
 use crate::model::route::{Endpoint, Route};
+use crate::observe::metrics::Transport;
 use crate::proxy::connect::{ConnectError, Connected, OpenCount, Opening};
 use crate::proxy::end::End;
 use crate::proxy::preface;
@@ -186,7 +187,8 @@ impl Attempt<'_> {
         Failure::Endpoint.into()
     }
 
-    fn connection(&self, end: End, identity: Option<&Identity>) -> Connection {
+    /// What counts a new connection to the endpoint, and its bytes.
+    fn counts(&self, identity: Option<&Identity>) -> (Arc<ByteCounts>, Transport) {
         let bytes = Arc::<ByteCounts>::default();
         let transport = self.context.gateway.metrics.endpoint_transport(
             &self.route.target,
@@ -194,6 +196,11 @@ impl Attempt<'_> {
             identity,
             Arc::clone(&bytes),
         );
+        (bytes, transport)
+    }
+
+    fn connection(&self, end: End, identity: Option<&Identity>) -> Connection {
+        let (bytes, transport) = self.counts(identity);
         Connection::new(end, bytes, transport, self.context.rules.timeouts.user)
     }
 
@@ -289,15 +296,9 @@ impl Attempt<'_> {
 
     async fn dial_http2(&self, generation: u64) -> Result<Http2, Failure> {
         let (end, identity) = self.dial(SessionProtocol::Http2).await?;
-        let bytes = Arc::<ByteCounts>::default();
-        let gateway = &self.context.gateway;
-        let transport = gateway.metrics.endpoint_transport(
-            &self.route.target,
-            self.endpoint.dial_address(),
-            identity.as_ref(),
-            Arc::clone(&bytes),
-        );
-        let window = gateway.windows.take_shared(self.context.rules.http.settings.window_budget);
+        let (bytes, transport) = self.counts(identity.as_ref());
+        let budget = self.context.rules.http.settings.window_budget;
+        let window = self.context.gateway.windows.take_shared(budget);
         let wire = Wire::new(end, Side::Endpoint, bytes, Vec::new());
         let generation = identity.is_some().then_some(generation);
         let opened = Http2::open(wire, window, transport, generation).await;

@@ -12,7 +12,7 @@ use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Sleep, sleep};
 
 use crate::model::http::chunked::forbid;
 
@@ -158,7 +158,8 @@ impl RequestBody {
         let polled = match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Http1(body) => poll_http1(body, cx),
-            Source::Http2(stream) => poll_http2(stream, &mut self.data_ended, cx),
+            Source::Http2(stream) => poll_http2(stream, &mut self.data_ended, cx)
+                .map_err(|error| BodyFault::Aborted(error.reason().unwrap_or(Reason::CANCEL))),
         };
         let Poll::Ready(piece) = polled else { return self.poll_timer(cx) };
         self.timer = None;
@@ -185,9 +186,7 @@ impl RequestBody {
             // The endpoint is waited for, and the client may have no room to send.
             return Poll::Pending;
         }
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Some(Err(BodyFault::Timeout)))
     }
@@ -226,20 +225,18 @@ fn poll_http1(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<P
     }
 }
 
-fn poll_http2(
+/// The next piece of a stream, of a client's or an endpoint's; `None` at its end. `data_ended` is kept
+/// by the caller.
+pub fn poll_http2(
     stream: &mut RecvStream,
     data_ended: &mut bool,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Piece, BodyFault>>> {
-    let aborted = |error: h2::Error| {
-        let reason = error.reason().unwrap_or(Reason::CANCEL);
-        Poll::Ready(Some(Err(BodyFault::Aborted(reason))))
-    };
+) -> Poll<Option<Result<Piece, h2::Error>>> {
     while !*data_ended {
         match ready!(stream.poll_data(cx)) {
             Some(Ok(data)) if data.is_empty() => {}
             Some(Ok(data)) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
-            Some(Err(error)) => return aborted(error),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => *data_ended = true,
         }
     }
@@ -249,6 +246,6 @@ fn poll_http2(
             Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
         }
         Ok(None) => Poll::Ready(None),
-        Err(error) => aborted(error),
+        Err(error) => Poll::Ready(Some(Err(error))),
     }
 }

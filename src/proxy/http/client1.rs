@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::body::{BodyFault, Piece, RequestBody};
+use super::exchange::MOST_INTERIM;
 use super::pool::{Connection, Place};
 use crate::model::http::chunked::{self, Decoder};
 use crate::model::http::head::{Framing, HeadError, ResponseHead, read_response};
@@ -15,9 +16,6 @@ use crate::proxy::end::Fault;
 
 /// Bytes per read, which is what one stream may hold when its client takes nothing.
 const SCRATCH: usize = 128 * 1024;
-/// Interim responses to one request; more is an endpoint that has lost its way.
-const MOST_INTERIM: usize = 16;
-
 mod upload;
 
 use upload::{Upload, UploadState};

@@ -12,10 +12,10 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 
-use super::body::{BodyFault, Piece, RequestBody};
+use super::body::{BodyFault, Piece, RequestBody, poll_http2};
+use super::exchange::MOST_INTERIM;
 use super::windows::Window;
 use super::wire::Wire;
-use crate::model::http::chunked::forbid;
 use crate::observe::metrics::Transport;
 use crate::runtime::{now_millis, spawn_here};
 
@@ -218,7 +218,7 @@ impl Transfer {
         self.poll_upload(cx)?;
         let Some(response) = &mut self.response else { return Poll::Pending };
         if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx)
-            && self.interim < 16
+            && self.interim < MOST_INTERIM
         {
             self.interim += 1;
             let (parts, ()) = interim.into_parts();
@@ -268,26 +268,12 @@ impl Transfer {
             return Poll::Ready(None);
         }
         let Some(stream) = &mut self.incoming else { return Poll::Ready(None) };
-        while !self.data_ended {
-            match ready!(stream.poll_data(cx)) {
-                Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => {
-                    self.ended = stream.is_end_stream();
-                    return Poll::Ready(Some(Ok(Piece::Data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
-                None => self.data_ended = true,
-            }
-        }
-        self.ended = true;
-        match ready!(stream.poll_trailers(cx)) {
-            Ok(None) => Poll::Ready(None),
-            Ok(Some(mut trailers)) => {
-                forbid(&mut trailers);
-                Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
-            }
-            Err(error) => Poll::Ready(Some(Err(broken(error)))),
-        }
+        let piece = ready!(poll_http2(stream, &mut self.data_ended, cx));
+        self.ended = match &piece {
+            Some(Ok(Piece::Data(_))) => stream.is_end_stream(),
+            Some(Ok(Piece::Trailers(_)) | Err(_)) | None => true,
+        };
+        Poll::Ready(piece.map(|piece| piece.map_err(broken)))
     }
 
     /// The request's body goes on, whether or not the response is taken.

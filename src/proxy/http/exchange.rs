@@ -29,6 +29,9 @@ const MOST_REPEATS: u32 = 7;
 /// Before it is sent again for the second time; each pause is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Interim responses to one request; more is an endpoint that has lost its way.
+pub const MOST_INTERIM: usize = 16;
+
 /// What an interim response (1xx) is handed to.
 pub trait Interim: Send {
     /// The client gets it now.
@@ -70,7 +73,7 @@ pub async fn exchange(
         Ok(route) => forward(context, &route, request, record, interim).await,
         Err(failure) => Err(failure.into()),
     };
-    let failure = match result {
+    let mut answered = match result {
         Ok(mut answered) => {
             let Response { headers, upgraded, .. } = &mut answered.response;
             let protocol = upgraded.as_ref().and_then(|_| headers.get(UPGRADE).cloned());
@@ -79,12 +82,12 @@ pub async fn exchange(
                 headers.insert(UPGRADE, protocol);
             }
             headers.remove(ORIG_PROTO);
-            if let Some(value) = orig.and_then(|orig| orig_proto::value(orig.version)) {
-                headers.insert(HeaderName::from_static(ORIG_PROTO), value);
-            }
-            return answered;
+            answered
         }
-        Err(Failed::Answer(failure)) => failure,
+        Err(Failed::Answer(failure)) => {
+            record.failed(failure);
+            Answered { response: response::failed(failure, is_grpc), place: None }
+        }
         Err(Failed::Reset(reason)) => {
             let body = ResponseBody::Reset(reason);
             let (status, headers) = (StatusCode::BAD_GATEWAY, HeaderMap::new());
@@ -92,12 +95,10 @@ pub async fn exchange(
             return Answered { response, place: None };
         }
     };
-    record.failed(failure);
-    let mut response = response::failed(failure, is_grpc);
     if let Some(value) = orig.and_then(|orig| orig_proto::value(orig.version)) {
-        response.headers.insert(HeaderName::from_static(ORIG_PROTO), value);
+        answered.response.headers.insert(HeaderName::from_static(ORIG_PROTO), value);
     }
-    Answered { response, place: None }
+    answered
 }
 
 /// Route, policy, bounds: everything that is known before an endpoint is asked.

@@ -186,12 +186,16 @@ impl Place {
         if self.is_private {
             return connection.close();
         }
+        self.keep(|Pooled { idle, .. }| match idle.len() < self.bounds.most {
+            true => idle.push((connection, Instant::now())),
+            false => connection.close(),
+        });
+    }
+
+    /// Puts something into the pool, and sees to it that it does not stay for ever.
+    fn keep(&self, put: impl FnOnce(&mut Pooled)) {
         let begin = POOL.with_borrow_mut(|pool| {
-            let idle = &mut pool.of(&self.endpoint).idle;
-            match idle.len() < self.bounds.most {
-                true => idle.push((connection, Instant::now())),
-                false => connection.close(),
-            }
+            put(pool.of(&self.endpoint));
             !std::mem::replace(&mut pool.is_swept, true)
         });
         if begin {
@@ -221,15 +225,8 @@ impl Place {
 
     /// Lets other requests use a new connection.
     pub fn share(&self, connection: &Http2) {
-        if self.is_private {
-            return;
-        }
-        let begin = POOL.with_borrow_mut(|pool| {
-            pool.of(&self.endpoint).http2.push(connection.clone());
-            !std::mem::replace(&mut pool.is_swept, true)
-        });
-        if begin {
-            spawn_here(sweep(self.bounds.idle));
+        if !self.is_private {
+            self.keep(|pooled| pooled.http2.push(connection.clone()));
         }
     }
 }

@@ -2,21 +2,14 @@
 //! one has gone, and TCP_USER_TIMEOUT would cut the other. The relay has its own (`relay/watch.rs`).
 //! Peers of HTTP/2 are always read, and always read.
 
-use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Sleep;
 
-use crate::net::socket;
 use crate::proxy::end::{End, Fault};
-use crate::proxy::relay;
-
-/// How often it looks at most.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
-/// Looks per user timeout: a pause must be known well before it.
-const LOOKS_PER_TIMEOUT: u32 = 4;
+use crate::proxy::relay::watch;
 
 /// Of one connection.
 pub struct Watch {
@@ -36,7 +29,7 @@ impl Watch {
 
     /// How long it may take to notice something.
     pub fn interval(&self) -> Duration {
-        LONGEST_INTERVAL.min(self.user_timeout / LOOKS_PER_TIMEOUT)
+        watch::interval(self.user_timeout)
     }
 
     /// To be called whenever the connection is about to wait. `is_waited_for` while something has to
@@ -55,13 +48,9 @@ impl Watch {
             return Ok(());
         }
         let interval = self.interval();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(interval)));
-        if timer.as_mut().poll(cx) == Poll::Pending {
+        if !watch::is_due(&mut self.timer, interval, cx) {
             return Ok(());
         }
-        timer.as_mut().reset(Instant::now() + interval);
-        // Registers the wake-up; the interval has only begun.
-        let _ = timer.as_mut().poll(cx);
         end.fault()?;
         let unacknowledged = self.look(end);
         if !is_waited_for && unacknowledged == 0 && written == self.seen {
@@ -74,12 +63,6 @@ impl Watch {
     /// Bytes that the peer has not acknowledged; its timeout is lifted while it lives and does not
     /// read.
     pub fn look(&mut self, end: &End) -> u32 {
-        let Some(sending) = relay::sending(end) else { return 0 };
-        if sending.is_paused != self.is_lifted {
-            self.is_lifted = sending.is_paused;
-            let timeout = Some(self.user_timeout).filter(|_| !sending.is_paused);
-            socket::set_user_timeout(end.tcp(), timeout);
-        }
-        sending.unacknowledged
+        watch::look(end, self.user_timeout, &mut self.is_lifted)
     }
 }

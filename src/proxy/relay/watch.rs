@@ -32,8 +32,41 @@ thread_local! {
 }
 
 /// What the kernel knows of what is sent to `end`.
-pub fn sending(end: &End) -> Option<Sending> {
+fn sending(end: &End) -> Option<Sending> {
     DIAGNOSIS.with(|diagnosis| diagnosis.as_ref()?.sending(end.tcp()))
+}
+
+/// Bytes that `end` has not acknowledged. Its TCP_USER_TIMEOUT, `user_timeout`, is lifted while it
+/// lives and does not read.
+pub fn look(end: &End, user_timeout: Duration, is_lifted: &mut bool) -> u32 {
+    let Some(sending) = sending(end) else { return 0 };
+    if sending.is_paused != *is_lifted {
+        *is_lifted = sending.is_paused;
+        let timeout = Some(user_timeout).filter(|_| !sending.is_paused);
+        socket::set_user_timeout(end.tcp(), timeout);
+    }
+    sending.unacknowledged
+}
+
+/// How often to look, to keep the shortest of some timeouts to within a quarter.
+pub fn interval(shortest: Duration) -> Duration {
+    LONGEST_INTERVAL.min(shortest / LOOKS_PER_TIMEOUT)
+}
+
+/// True when it is time to look; the next time is an `interval` later. Made when it is first asked.
+pub fn is_due(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    interval: Duration,
+    cx: &mut Context<'_>,
+) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep(interval)));
+    if timer.as_mut().poll(cx) == Poll::Pending {
+        return false;
+    }
+    timer.as_mut().reset(Instant::now() + interval);
+    // Registers the wake-up; the interval has only begun.
+    let _ = timer.as_mut().poll(cx);
+    true
 }
 
 /// What a relay is doing when it is about to wait.
@@ -78,13 +111,9 @@ impl Watch {
         }
         let interval = self.interval();
         // It stays while bytes flow: making one for every few reads would cost more than looking.
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(interval)));
-        if timer.as_mut().poll(cx) == Poll::Pending {
+        if !is_due(&mut self.timer, interval, cx) {
             return Ok(());
         }
-        timer.as_mut().reset(Instant::now() + interval);
-        // Registers the wake-up; the interval has only begun.
-        let _ = timer.as_mut().poll(cx);
         let is_waited_for = self.look(ends)?;
         self.check_quiet(waiting)?;
         if !is_timed && !is_waited_for && waiting.relayed == self.seen {
@@ -94,11 +123,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Short enough to keep each timeout to within a quarter.
     fn interval(&self) -> Duration {
         let Timeouts { user, half_closed, idle } = self.timeouts;
-        let shortest = user.min(half_closed).min(idle.unwrap_or(half_closed));
-        LONGEST_INTERVAL.min(shortest / LOOKS_PER_TIMEOUT)
+        interval(user.min(half_closed).min(idle.unwrap_or(half_closed)))
     }
 
     fn check_quiet(&mut self, waiting: Waiting) -> Result<(), Broken> {
@@ -128,13 +155,7 @@ impl Watch {
             [Side::Client, Side::Endpoint].into_iter().zip(ends).zip(&mut self.lifted)
         {
             end.fault().map_err(|fault| Broken { side, fault })?;
-            let Some(sending) = sending(end) else { continue };
-            is_waited_for |= sending.unacknowledged > 0;
-            if sending.is_paused != *lifted {
-                *lifted = sending.is_paused;
-                let timeout = Some(self.timeouts.user).filter(|_| !sending.is_paused);
-                socket::set_user_timeout(end.tcp(), timeout);
-            }
+            is_waited_for |= look(end, self.timeouts.user, lifted) > 0;
         }
         Ok(is_waited_for)
     }

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::body::Bounds;
 use super::pool;
 use crate::config::{HttpSettings, Settings};
+use crate::model::http::forwarded::{self, without_default_port};
 use crate::model::identity::Identity;
 use crate::model::route::Route;
 use crate::observe::metrics::HttpSeries;
@@ -44,6 +47,31 @@ impl HttpRules {
     }
 }
 
+/// What every request of a session is told in the same words.
+pub struct Words {
+    /// `l5d-client-id`.
+    pub client: HeaderValue,
+    /// The target, by which a loop is known, and the element of `forwarded`; none for ports of this
+    /// host.
+    pub forwarded: Option<(String, HeaderValue)>,
+}
+
+impl Words {
+    /// `None` when an identity holds what no header may.
+    pub fn new(own: &Identity, client: &Identity, asked: &Asked) -> Option<Self> {
+        let forwarded = match asked {
+            Asked::Local(_) => None,
+            Asked::Service(target) => {
+                let authority = target.to_string();
+                let host = without_default_port(&authority);
+                let element = forwarded::element(own.as_str(), client.as_str(), host)?;
+                Some((authority, element))
+            }
+        };
+        Some(Self { client: HeaderValue::from_str(client.as_str()).ok()?, forwarded })
+    }
+}
+
 /// One session, as its requests see it.
 pub struct Context {
     /// The gateway.
@@ -62,6 +90,8 @@ pub struct Context {
     pub asked: Asked,
     /// No Linkerd proxy: a browser, curl.
     pub is_plain: bool,
+    /// What its requests are told; `None` when that cannot be said.
+    pub words: Option<Words>,
     /// Where its requests are counted.
     pub series: Arc<HttpSeries>,
     /// Its streams, for whoever lists connections.

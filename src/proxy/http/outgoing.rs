@@ -13,7 +13,6 @@ use crate::model::http::head::{Framing, RequestLine, content_length, write_reque
 use crate::model::http::hop::{self, CLIENT_ID, has_token, strip_request};
 use crate::model::http::orig_proto::{self, ORIG_PROTO, OrigProto};
 use crate::model::service::Target;
-use crate::proxy::route::Asked;
 
 /// A request on its way through us.
 pub struct Request {
@@ -124,18 +123,13 @@ impl Request {
     /// [`Failure::Loop`] when the request has passed us before on its way to the same target.
     pub fn rewrite(&mut self, context: &Context) -> Result<(), Failure> {
         strip_request(&mut self.headers);
-        let client = HeaderValue::from_str(context.client.as_str());
-        self.headers.insert(CLIENT_ID, client.map_err(|_| Failure::Unexpected)?);
-        let Asked::Service(target) = &context.asked else {
-            return Ok(());
-        };
-        let (own, authority) = (context.own.as_str(), target.to_string());
-        if forwarded::is_loop(&self.headers, own, &authority) {
+        let words = context.words.as_ref().ok_or(Failure::Unexpected)?;
+        self.headers.insert(CLIENT_ID, words.client.clone());
+        let Some((authority, element)) = &words.forwarded else { return Ok(()) };
+        if forwarded::is_loop(&self.headers, context.own.as_str(), authority) {
             return Err(Failure::Loop);
         }
-        let authority = without_default_port(&authority);
-        let element = forwarded::element(own, context.client.as_str(), authority);
-        self.headers.append(FORWARDED, element.ok_or(Failure::Unexpected)?);
+        self.headers.append(FORWARDED, element.clone());
         Ok(())
     }
 

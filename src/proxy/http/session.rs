@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::context::Context;
+use super::context::{Context, Words};
 use super::response::Upgraded;
 use super::watch::Watch;
 use super::wire::Wire;
@@ -61,6 +61,7 @@ pub async fn serve(
     let version = if protocol == SessionProtocol::Http2 { "2" } else { "1" };
     let counted = Counted::new(gateway, version);
     let context = Arc::new(Context {
+        words: Words::new(&own, &client, &asked),
         series: gateway.metrics.http(asked.target(), &client),
         http: live.http(version),
         gateway: Arc::clone(gateway),

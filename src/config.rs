@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::model::access::LoggedRequests;
 use crate::model::identity::Identity;
+use crate::model::kubernetes::selector::Selector;
 use crate::model::outcome::Outcome;
 use crate::model::policy::Rule;
 use crate::model::route::{Onward, SessionMode};
@@ -48,6 +49,10 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[dns]`
     pub dns: DnsSettings,
+    /// `[kubernetes]`
+    pub kubernetes: KubernetesSettings,
+    /// `[mirror]`
+    pub mirror: MirrorSettings,
     /// `[[policy.rule]]`, in order.
     pub policy: Vec<Rule>,
     /// `[[route]]`, in order.
@@ -243,6 +248,70 @@ pub struct DnsSettings {
     pub min_ttl: Duration,
     /// Longest time between two queries of one name, whatever its TTL.
     pub max_ttl: Duration,
+}
+
+/// `[kubernetes]`: our own cluster's API server, and which of its Services may be reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KubernetesSettings {
+    /// Routes come from the cluster's Services, too.
+    pub enabled: bool,
+    /// A kubeconfig file; `None` is the pod's service account. The mirror uses it, too.
+    pub kubeconfig: Option<PathBuf>,
+    /// The cluster's DNS domain, without dots at its ends.
+    pub cluster_domain: Arc<str>,
+    /// The trust domain of meshed pods' identities.
+    pub trust_domain: Arc<str>,
+    /// Which Services are exported: any of them decides.
+    pub export_selectors: Vec<Selector>,
+    /// What may be reached.
+    pub reachable: Reachable,
+    /// The zone that this process runs in, for zone hints.
+    pub zone: Option<Arc<str>>,
+}
+
+/// `kubernetes.reachable`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reachable {
+    /// Exported Services only.
+    Exported,
+    /// Every Service whose name ends with one of these, at a label's boundary: Linkerd's own rule.
+    Suffix(Vec<Arc<str>>),
+}
+
+/// `[mirror]`: local copies of other clusters' exported Services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorSettings {
+    /// The mirror runs.
+    pub enabled: bool,
+    /// Where Links, their Secrets and the Leases are.
+    pub namespace: Arc<str>,
+    /// Which objects carry the addresses.
+    pub endpoints: EndpointObjects,
+    /// Headless Services become headless mirrors with a Service for each host.
+    pub headless_services: bool,
+    /// Namespaces that are missing are created.
+    pub create_namespaces: bool,
+    /// Which Services of our own cluster are members of federated ones.
+    pub federated_selector: Selector,
+    /// Labels that federated Services do not take from our own cluster's.
+    pub excluded_labels: Vec<Arc<str>>,
+    /// The same for annotations.
+    pub excluded_annotations: Vec<Arc<str>>,
+    /// Writes of one Link that may be under way at once.
+    pub max_writes_in_flight: usize,
+    /// After which a leader that is not heard of is replaced.
+    pub lease_duration: Duration,
+}
+
+/// `mirror.endpoints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointObjects {
+    /// core/v1 Endpoints, and EndpointSlices.
+    Both,
+    /// core/v1 Endpoints only; the cluster's own controller copies them to slices.
+    Endpoints,
+    /// EndpointSlices only.
+    Slices,
 }
 
 /// One `[[route]]`.

@@ -4,4 +4,5 @@
 pub mod admin;
 pub mod credentials;
 pub mod discovery;
+pub mod kubernetes;
 pub mod memory;

@@ -12,6 +12,7 @@ pub mod counts;
 pub mod header;
 pub mod http;
 pub mod identity;
+pub mod kubernetes;
 pub mod last_use;
 pub mod notice;
 pub mod outcome;

@@ -15,6 +15,7 @@ use crate::model::service::Port;
 mod endpoint;
 mod http;
 mod identity;
+mod kubernetes;
 mod limits;
 mod listeners;
 pub mod log;
@@ -36,9 +37,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Checks the tree; `None` when something was reported.
 pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     let root = Cursor::root(tree, report);
-    for module in ["kubernetes", "mirror", "egress"] {
-        refuse_module(&root, module);
-    }
+    refuse_module(&root, "egress");
     let runtime = root.child("runtime").and_then(|at| runtime(&at));
     let gateway = root.child("gateway").and_then(|at| gateway(&at));
     let admin = root.child("admin").and_then(|at| admin(&at));
@@ -47,6 +46,8 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
     let http = root.child("http").and_then(|at| http::http(&at));
     let log = root.child("log").and_then(|at| log::log(&at));
     let dns = root.child("dns").and_then(|at| dns(&at));
+    let kubernetes = root.child("kubernetes").and_then(|at| kubernetes::kubernetes(&at));
+    let mirror = root.child("mirror").and_then(|at| kubernetes::mirror(&at));
     let listeners = listeners::listeners(&root, gateway.as_ref(), admin.as_ref());
     // An unusable file may set other listeners than those that are left.
     let known = if report.is_incomplete() { &[] } else { listeners.as_slice() };
@@ -61,6 +62,8 @@ pub fn settings(tree: &Node, report: &Report) -> Option<Settings> {
         http: http?,
         log: log?,
         dns: dns?,
+        kubernetes: kubernetes?,
+        mirror: mirror?,
         policy: policy?,
         routes: routes?,
     })

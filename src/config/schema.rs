@@ -91,8 +91,8 @@ pub const ROOT: &[Key] = &[
     Key::new("log", Kind::Section(LOG)),
     Key::new("dns", Kind::Section(DNS)),
     Key::new("policy", Kind::Section(&[Key::new("rule", Kind::Tables(RULE))])),
-    Key::new("kubernetes", Kind::Section(DISABLED)),
-    Key::new("mirror", Kind::Section(DISABLED)),
+    Key::new("kubernetes", Kind::Section(KUBERNETES)),
+    Key::new("mirror", Kind::Section(MIRROR)),
     Key::new("egress", Kind::Section(DISABLED)),
     Key::new("route", Kind::Tables(ROUTE)),
 ];
@@ -176,6 +176,30 @@ const DNS: &[Key] = &[
     Key::new("servers", Kind::Texts(Some(&[]))),
     Key::new("min_ttl", Kind::Text(Some("5s"))),
     Key::new("max_ttl", Kind::Text(Some("5m"))),
+];
+
+const KUBERNETES: &[Key] = &[
+    Key::new("enabled", Kind::Boolean(Some(false))),
+    Key::new("kubeconfig", Kind::Text(None)),
+    Key::new("cluster_domain", Kind::Text(Some("cluster.local"))),
+    Key::new("trust_domain", Kind::Text(None)),
+    Key::new("export_selectors", Kind::Texts(Some(&["mirror.linkerd.io/exported=true"]))),
+    Key::new("reachable", Kind::Text(Some("exported"))),
+    Key::new("suffixes", Kind::Texts(None)),
+    Key::new("zone", Kind::Text(None)),
+];
+
+const MIRROR: &[Key] = &[
+    Key::new("enabled", Kind::Boolean(Some(false))),
+    Key::new("namespace", Kind::Text(Some("linkerd-multicluster"))),
+    Key::new("endpoints", Kind::Text(Some("both"))),
+    Key::new("headless_services", Kind::Boolean(Some(false))),
+    Key::new("create_namespaces", Kind::Boolean(Some(false))),
+    Key::new("federated_selector", Kind::Text(Some("mirror.linkerd.io/federated=member"))),
+    Key::new("excluded_labels", Kind::Texts(Some(&[]))),
+    Key::new("excluded_annotations", Kind::Texts(Some(&[]))),
+    Key::new("max_writes_in_flight", Kind::Integer(Some(16))),
+    Key::new("lease_duration", Kind::Text(Some("30s"))),
 ];
 
 /// A module that this version lacks: it can only be off.

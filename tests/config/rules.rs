@@ -327,7 +327,7 @@ fn an_identity_needs_its_files() {
 
 #[test]
 fn what_this_version_lacks_is_refused_not_ignored() {
-    for module in ["kubernetes", "mirror", "egress"] {
+    for module in ["egress"] {
         settings(&format!("{IDENTITY}[{module}]\nenabled = false"));
         let expected =
             format!("{module}.enabled: found true, but this version has no {module} module");

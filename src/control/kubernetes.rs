@@ -1,0 +1,5 @@
+//! What discovery and mirror share of talking to API servers.
+
+pub mod client;
+pub mod error;
+pub mod watch;

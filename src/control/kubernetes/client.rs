@@ -1,0 +1,137 @@
+//! Clients of API servers: of our own cluster, and of a Link's target by the kubeconfig of a Secret.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// TCP and TLS with an API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How our own cluster's API server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By the pod's service account.
+    InCluster,
+    /// By a kubeconfig file and its current context.
+    Kubeconfig(PathBuf),
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not in a pod, or without a service account's token.
+    #[error(
+        "no service account: {0}; set kubernetes.kubeconfig outside of a cluster, and \
+         automountServiceAccountToken: true inside"
+    )]
+    InCluster(#[from] kube::config::InClusterError),
+    /// The kubeconfig cannot be read or has no usable context.
+    #[error("the kubeconfig is unusable: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// A Secret's kubeconfig wants something of this machine.
+    #[error(
+        "the kubeconfig names {0}, which one from a Secret may not: it must hold \
+         certificate-authority-data and token (or client-certificate-data) itself"
+    )]
+    NotSelfContained(&'static str),
+    /// The TLS parts are unusable.
+    #[error("no client can be made: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// A client of our own cluster. Its token is read again when it is renewed.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn own(access: &Access) -> Result<Client, ClientError> {
+    let config = match access {
+        Access::InCluster => Config::incluster()?,
+        Access::Kubeconfig(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+    };
+    client(config)
+}
+
+/// A client by a kubeconfig that came in a Secret. Whoever may write that Secret must not thereby run
+/// programs here or read our files, so it may not name any.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn from_secret(kubeconfig: &str) -> Result<Client, ClientError> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
+    if let Some(what) = outside(&kubeconfig) {
+        return Err(ClientError::NotSelfContained(what));
+    }
+    client(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// What a kubeconfig takes from outside of itself.
+fn outside(kubeconfig: &Kubeconfig) -> Option<&'static str> {
+    let users = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref());
+    for user in users {
+        let named = [
+            (user.exec.is_some(), "a program (exec)"),
+            (user.auth_provider.is_some(), "an auth-provider"),
+            (user.token_file.is_some(), "a file (tokenFile)"),
+            (user.client_certificate.is_some(), "a file (client-certificate)"),
+            (user.client_key.is_some(), "a file (client-key)"),
+        ];
+        if let Some((_, what)) = named.into_iter().find(|(is_named, _)| *is_named) {
+            return Some(what);
+        }
+    }
+    let mut clusters = kubeconfig.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref());
+    clusters
+        .any(|cluster| cluster.certificate_authority.is_some())
+        .then_some("a file (certificate-authority)")
+}
+
+fn client(mut config: Config) -> Result<Client, ClientError> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Retries are decided where it is known what a call is for.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kubeconfig(user: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{ name: c, context: {{ cluster: k, user: u }} }}]\n\
+             clusters: [{{ name: k, cluster: {{ server: 'http://127.0.0.1:1' }} }}]\n\
+             users: [{{ name: u, user: {user} }}]\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn a_secret_cannot_make_us_run_a_program_or_read_a_file() {
+        assert!(from_secret(&kubeconfig("{ token: t }")).await.is_ok());
+        for user in [
+            "{ exec: { apiVersion: client.authentication.k8s.io/v1, command: id } }",
+            "{ tokenFile: /etc/passwd }",
+            "{ client-certificate: /a, client-key: /b }",
+            "{ auth-provider: { name: gcp, config: {} } }",
+        ] {
+            let error = from_secret(&kubeconfig(user)).await.err().expect("refused");
+            assert!(matches!(error, ClientError::NotSelfContained(_)), "{user}: {error}");
+        }
+        let file =
+            kubeconfig("{ token: t }").replace("server:", "certificate-authority: /a, server:");
+        let error = from_secret(&file).await.err().expect("refused");
+        assert!(matches!(error, ClientError::NotSelfContained(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_kubeconfig_is_refused() {
+        for text in ["", "{", "kind: Config", "contexts: 7"] {
+            assert!(from_secret(text).await.is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One watch: lists, watches, and goes on for ever, whatever happens to the connection.
+//!
+//! The library's watcher keeps the place in the stream and lists anew when it is lost; this adds
+//! what an operator relies on: a silent connection is noticed, errors are told once and counted
+//! always, a broken list takes nothing away (`model::kubernetes::index`), and objects are made
+//! compact as they arrive.
+
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::error::Failure;
+use crate::model::backoff::Backoff;
+use crate::model::kubernetes::index::WatchEvent;
+use crate::model::kubernetes::object::ObjectKey;
+
+/// Waits between tries while a server does not answer.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+/// A server ends each watch after this long and it goes on from its place; one that says nothing
+/// for 5 s longer is dead. The library's own 290 s would hide a dead connection for minutes.
+pub const WATCH_TIMEOUT: u32 = 30;
+/// Objects in one answer to a list.
+const PAGE: u32 = 500;
+
+/// What a watch hands on.
+#[derive(Debug)]
+pub enum Said<T> {
+    /// About objects.
+    Event(WatchEvent<T>),
+    /// It failed, and is tried again; the text is for a person.
+    Failed(Failure, String),
+}
+
+/// How a watch fares, for `/links`, metrics and readiness. Shared.
+#[derive(Debug)]
+pub struct Health {
+    start: Instant,
+    /// Milliseconds after `start` of the last event, plus one; 0 before the first.
+    heard: AtomicU64,
+    is_failing: AtomicBool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { start: Instant::now(), heard: AtomicU64::new(0), is_failing: AtomicBool::new(false) }
+    }
+}
+
+impl Health {
+    /// How long ago the last event came; `None` before the first. A quiet cluster sends none.
+    pub fn age(&self) -> Option<Duration> {
+        let heard = self.heard.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
+    }
+
+    /// True from an error to the next event.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
+    fn heard(&self) {
+        self.is_failing.store(false, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard.store(elapsed + 1, Ordering::Relaxed);
+    }
+}
+
+/// Which objects.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// A label selector; empty for all.
+    pub labels: String,
+    /// A field selector; empty for all.
+    pub fields: String,
+}
+
+impl Scope {
+    /// All objects with these labels.
+    pub fn labels(labels: impl Into<String>) -> Self {
+        Self { labels: labels.into(), fields: String::new() }
+    }
+
+    fn config(&self) -> watcher::Config {
+        let config = watcher::Config::default().timeout(WATCH_TIMEOUT).page_size(PAGE);
+        let config = match &*self.labels {
+            "" => config,
+            labels => config.labels(labels),
+        };
+        match &*self.fields {
+            "" => config,
+            fields => config.fields(fields),
+        }
+    }
+}
+
+/// Watches for ever; dropping it is the only end. `convert` makes an object compact, and `None`
+/// stands for one that is of no interest: it is told as deleted. `tell` is called in order.
+pub async fn follow<K, T>(
+    api: Api<K>,
+    scope: &Scope,
+    health: &Health,
+    convert: impl Fn(K) -> Option<T>,
+    mut tell: impl FnMut(Said<T>),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut events = pin!(watcher(api, scope.config()));
+    let mut failures = 0;
+    loop {
+        match events.next().await {
+            Some(Ok(event)) => {
+                failures = 0;
+                health.heard();
+                tell(Said::Event(compact(event, &convert)));
+            }
+            Some(Err(error)) => {
+                failures += 1;
+                health.is_failing.store(true, Ordering::Relaxed);
+                let failure = Failure::of_watch(&error);
+                // A place that is lost is found again by a list at once.
+                tell(Said::Failed(failure, chain(&error)));
+                if failure != Failure::Gone || failures > 1 {
+                    tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;
+                }
+            }
+            // The library's stream has no end; if it had one, ours has none.
+            None => std::future::pending::<()>().await,
+        }
+    }
+}
+
+fn compact<K: Resource, T>(event: Event<K>, convert: impl Fn(K) -> Option<T>) -> WatchEvent<T> {
+    let key =
+        |object: &K| ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any());
+    match event {
+        Event::Init => WatchEvent::ListBegins,
+        Event::InitDone => WatchEvent::ListEnds,
+        Event::Delete(object) => WatchEvent::Deleted(key(&object)),
+        Event::InitApply(object) => {
+            let key = key(&object);
+            match convert(object) {
+                Some(compact) => WatchEvent::Listed(key, compact),
+                None => WatchEvent::Deleted(key),
+            }
+        }
+        Event::Apply(object) => {
+            let key = key(&object);
+            match convert(object) {
+                Some(compact) => WatchEvent::Applied(key, compact),
+                None => WatchEvent::Deleted(key),
+            }
+        }
+    }
+}
+
+/// An error with its causes, each once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

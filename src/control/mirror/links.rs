@@ -1,0 +1,178 @@
+//! The Links of a namespace: watched in whichever version is served, each given a task of its own.
+//!
+//! Run by `control::mirror` while this process leads. A Link's task is started, told of a new
+//! specification, or stopped; what one of them does never delays another. A cluster without the Link
+//! CRD is no error: it is looked for again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::link::{self, LinkState};
+use crate::control::kubernetes::error::Failure;
+use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
+use crate::model::kubernetes::index::Index;
+use crate::model::kubernetes::object::ObjectKey;
+use crate::model::link::{ParsedLink, parse};
+use crate::model::task::Task;
+use crate::runtime::supervise::Supervisor;
+
+/// Served versions, the one that knows most first.
+const VERSIONS: [&str; 3] = ["v1alpha3", "v1alpha2", "v1alpha1"];
+/// Between two looks for the CRD.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// One look.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the task of a Link that is gone may take to end.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A Link as the watch keeps it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it says.
+    pub parsed: Arc<ParsedLink>,
+    /// Its status as last seen.
+    pub status: Arc<Value>,
+}
+
+/// A status that changes is no change of the Link; so one that we write wakes nobody.
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.parsed == other.parsed
+    }
+}
+
+/// How a Link resource of this version is reached.
+pub fn resource(version: &str) -> ApiResource {
+    ApiResource {
+        group: "multicluster.linkerd.io".into(),
+        version: version.into(),
+        api_version: format!("multicluster.linkerd.io/{version}"),
+        kind: "Link".into(),
+        plural: "links".into(),
+    }
+}
+
+/// The task of one Link.
+struct Running {
+    state: Arc<LinkState>,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+}
+
+/// Runs for ever; ends its Links' tasks when `stop` is cancelled.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let links = Mutex::new(Index::<Known>::default());
+    let changed = Notify::new();
+    let mut running = BTreeMap::new();
+    let tasks = async {
+        loop {
+            changed.notified().await;
+            let (now, is_complete) = {
+                let links = links.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = links.iter().map(|(key, known)| (key.clone(), known.clone()));
+                (all.collect::<BTreeMap<_, _>>(), links.is_complete())
+            };
+            if is_complete {
+                reconcile(&context, &mut running, now, &stop).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = tasks => {}
+        () = watch(&context, &links, &changed) => {}
+        () = stop.cancelled() => {}
+    }
+    for (_, ended) in running {
+        ended.stop.cancel();
+        end(&context, ended).await;
+    }
+}
+
+/// Watches in the best version that is served, and looks for one while there is none.
+async fn watch(context: &Context, links: &Mutex<Index<Known>>, changed: &Notify) {
+    let mut told = None;
+    loop {
+        match served(context).await {
+            Ok(Some(version)) => {
+                tracing::info!(%version, namespace = %context.settings.namespace, "watching Links");
+                context.registry.version(Some(version));
+                context.registry.problem(None);
+                told = None;
+                let missing = Notify::new();
+                tokio::select! {
+                    () = watch_version(context, version, links, changed, &missing) => {}
+                    () = missing.notified() => {}
+                }
+            }
+            Ok(None) => tell(context, &mut told, "the API server serves no Links: install the CRD \
+                 links.multicluster.linkerd.io (config/crds, or Linkerd's multicluster extension)"),
+            Err(text) => tell(context, &mut told, &format!("Links cannot be listed: {text}")),
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Says a problem once, until it is another.
+fn tell(context: &Context, told: &mut Option<String>, text: &str) {
+    if told.as_deref() != Some(text) {
+        tracing::warn!("the mirror waits: {text}");
+        context.registry.problem(Some(text));
+        *told = Some(text.to_owned());
+    }
+}
+
+/// The best version that is served. Asked by a list, which needs no right but that of the watch.
+async fn served(context: &Context) -> Result<Option<&'static str>, String> {
+    for version in VERSIONS {
+        let api = api(context, version);
+        let list = api.list(&ListParams::default().limit(1));
+        match timeout(CALL_TIMEOUT, list).await {
+            Ok(Ok(_)) => return Ok(Some(version)),
+            Ok(Err(error)) if Failure::of(&error) == Failure::NotFound => {}
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(_) => return Err(format!("no answer for {CALL_TIMEOUT:?}")),
+        }
+    }
+    Ok(None)
+}
+
+fn api(context: &Context, version: &str) -> Api<DynamicObject> {
+    let namespace = &context.settings.namespace;
+    Api::namespaced_with(context.client.clone(), namespace, &resource(version))
+}
+
+async fn watch_version(
+    context: &Context,
+    version: &'static str,
+    links: &Mutex<Index<Known>>,
+    changed: &Notify,
+    missing: &Notify,
+) {
+    let api = api(context, version);
+    let convert = |object: DynamicObject| {
+        let mut value = serde_json::to_value(object).ok()?;
+        let status = Arc::new(value["status"].take());
+        Some(Known { parsed: Arc::new(parse(&value)), status })
+    };
+    let scope = Scope::default();
+    follow(api, &scope, &context.registry.health, convert, |said| match said {
+        Said::Event(event) => {
+            links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
+            changed.notify_one();
+        }
+        Said::Failed(Failure::NotFound, _) => missing.notify_one(),
+        Said::Failed(failure, text) => {
+            context.registry.problem(Some(&format!("Links: {}: {text}", failure.reason())));
+        }
+    })
+    .await;
+}

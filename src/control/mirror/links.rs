@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::term::Term;
 use super::link::{self, LinkState};
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
@@ -69,7 +69,7 @@ struct Running {
 }
 
 /// Runs for ever; ends its Links' tasks when `stop` is cancelled.
-pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+pub async fn run(term: Arc<Term>, stop: CancellationToken) {
     let links = Mutex::new(Index::<Known>::default());
     let changed = Notify::new();
     let mut running = BTreeMap::new();
@@ -82,58 +82,58 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
                 (all.collect::<BTreeMap<_, _>>(), links.is_complete())
             };
             if is_complete {
-                reconcile(&context, &mut running, now, &stop).await;
+                reconcile(&term, &mut running, now, &stop).await;
             }
         }
     };
     tokio::select! {
         () = tasks => {}
-        () = watch(&context, &links, &changed) => {}
+        () = watch(&term, &links, &changed) => {}
         () = stop.cancelled() => {}
     }
     for (_, ended) in running {
         ended.stop.cancel();
-        end(&context, ended).await;
+        end(&term, ended).await;
     }
 }
 
 /// Watches in the best version that is served, and looks for one while there is none.
-async fn watch(context: &Context, links: &Mutex<Index<Known>>, changed: &Notify) {
+async fn watch(term: &Term, links: &Mutex<Index<Known>>, changed: &Notify) {
     let mut told = None;
     loop {
-        match served(context).await {
+        match served(term).await {
             Ok(Some(version)) => {
-                tracing::info!(%version, namespace = %context.settings.namespace, "watching Links");
-                context.registry.version(Some(version));
-                context.registry.problem(None);
+                tracing::info!(%version, namespace = %term.settings.namespace, "watching Links");
+                term.links.version(Some(version));
+                term.links.problem(None);
                 told = None;
                 let missing = Notify::new();
                 tokio::select! {
-                    () = watch_version(context, version, links, changed, &missing) => {}
+                    () = watch_version(term, version, links, changed, &missing) => {}
                     () = missing.notified() => {}
                 }
             }
-            Ok(None) => tell(context, &mut told, "the API server serves no Links: install the CRD \
+            Ok(None) => tell(term, &mut told, "the API server serves no Links: install the CRD \
                  links.multicluster.linkerd.io (config/crds, or Linkerd's multicluster extension)"),
-            Err(text) => tell(context, &mut told, &format!("Links cannot be listed: {text}")),
+            Err(text) => tell(term, &mut told, &format!("Links cannot be listed: {text}")),
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 
 /// Says a problem once, until it is another.
-fn tell(context: &Context, told: &mut Option<String>, text: &str) {
+fn tell(term: &Term, told: &mut Option<String>, text: &str) {
     if told.as_deref() != Some(text) {
         tracing::warn!("the mirror waits: {text}");
-        context.registry.problem(Some(text));
+        term.links.problem(Some(text));
         *told = Some(text.to_owned());
     }
 }
 
 /// The best version that is served. Asked by a list, which needs no right but that of the watch.
-async fn served(context: &Context) -> Result<Option<&'static str>, String> {
+async fn served(term: &Term) -> Result<Option<&'static str>, String> {
     for version in VERSIONS {
-        let api = api(context, version);
+        let api = api(term, version);
         let list = api.list(&ListParams::default().limit(1));
         match timeout(CALL_TIMEOUT, list).await {
             Ok(Ok(_)) => return Ok(Some(version)),
@@ -145,33 +145,33 @@ async fn served(context: &Context) -> Result<Option<&'static str>, String> {
     Ok(None)
 }
 
-fn api(context: &Context, version: &str) -> Api<DynamicObject> {
-    let namespace = &context.settings.namespace;
-    Api::namespaced_with(context.client.clone(), namespace, &resource(version))
+fn api(term: &Term, version: &str) -> Api<DynamicObject> {
+    let namespace = &term.settings.namespace;
+    Api::namespaced_with(term.client.clone(), namespace, &resource(version))
 }
 
 async fn watch_version(
-    context: &Context,
+    term: &Term,
     version: &'static str,
     links: &Mutex<Index<Known>>,
     changed: &Notify,
     missing: &Notify,
 ) {
-    let api = api(context, version);
+    let api = api(term, version);
     let convert = |object: DynamicObject| {
         let mut value = serde_json::to_value(object).ok()?;
         let status = Arc::new(value["status"].take());
         Some(Known { parsed: Arc::new(parse(&value)), status })
     };
     let scope = Scope::default();
-    follow(api, &scope, &context.registry.health, convert, |said| match said {
+    follow(api, &scope, &term.links.health, convert, |said| match said {
         Said::Event(event) => {
             links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
             changed.notify_one();
         }
         Said::Failed(Failure::NotFound, _) => missing.notify_one(),
         Said::Failed(failure, text) => {
-            context.registry.problem(Some(&format!("Links: {}: {text}", failure.reason())));
+            term.links.problem(Some(&format!("Links: {}: {text}", failure.reason())));
         }
     })
     .await;

@@ -50,15 +50,20 @@ struct Inner<K> {
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        let inner = Inner {
+        Self { inner: Mutex::default(), changed: Notify::new() }
+    }
+}
+
+impl<K> Default for Inner<K> {
+    fn default() -> Self {
+        Self {
             ready: VecDeque::new(),
             queued: HashSet::new(),
             running: HashMap::new(),
             later: HashMap::new(),
             failures: HashMap::new(),
             paused_until: None,
-        };
-        Self { inner: Mutex::new(inner), changed: Notify::new() }
+        }
     }
 }
 
@@ -127,6 +132,11 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         }
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// Forgets everything, also that something is being worked on: whoever did has ended.
+    pub fn clear(&self) {
+        *self.lock() = Inner::default();
     }
 
     /// Keys that wait or are worked on.

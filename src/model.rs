@@ -14,6 +14,7 @@ pub mod http;
 pub mod identity;
 pub mod kubernetes;
 pub mod last_use;
+pub mod mirror;
 pub mod notice;
 pub mod outcome;
 pub mod policy;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::GatewaySettings;
 use crate::config::load::{Loaded, Sources};
 use crate::control::admin::{Admin, Scope};
-use crate::control::discovery::dns::ResolverError;
+use crate::control::dns::ResolverError;
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::net::socket;

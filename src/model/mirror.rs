@@ -7,14 +7,17 @@
 //!
 //! Nothing here reads a clock, and nothing here writes what is not ours.
 
+pub mod addresses;
 pub mod condition;
 pub mod desired;
 pub mod federated;
 pub mod group;
 pub mod keys;
+pub mod liveness;
 pub mod name;
 pub mod object;
 pub mod plan;
+pub mod probe;
 pub mod remote;
 mod render;
 pub mod status;

@@ -37,6 +37,8 @@ tasks! {
     Credentials = "credentials", "renewed certificates are not seen meanwhile; those in use stay";
     /// Follows one DNS name.
     Dns = "dns", "the name's last good answer stays in use meanwhile";
+    /// Probes the addresses of one gateway.
+    GatewayProbes = "gateway_probes", "the gateway's addresses stay as ready as they are meanwhile";
     /// Says that a worker lives.
     Heartbeat = "heartbeat", "the worker's connections go on; /ready says no if it stays away for 5 s";
     /// Watches memory.

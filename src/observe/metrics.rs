@@ -30,6 +30,7 @@ mod certificates;
 mod http;
 mod kinds;
 mod labels;
+mod mirror;
 mod series;
 mod slots;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
 use labels::{AdminLabels, Labels, WorkerLabels};
+use mirror::Mirror;
 pub use transport::Transport;
 use transport::Transports;
 
@@ -64,6 +66,15 @@ pub enum Waiting {
     Handshake,
 }
 
+/// Whose name was resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsClient {
+    /// A route's.
+    Route,
+    /// That of a gateway which the mirror probes.
+    Mirror,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,7 +93,8 @@ pub struct Metrics {
     watermark: Gauge,
     ejections: Counter,
     connects: Results,
-    dns: Results,
+    /// In the order of [`DnsClient`].
+    dns: [Results; 2],
     certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -100,6 +112,7 @@ pub struct Metrics {
     authorized: Verdicts,
     denied: Verdicts,
     http: Http,
+    mirror: Mirror,
 }
 
 impl Metrics {
@@ -142,12 +155,7 @@ impl Metrics {
             watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
-            dns: Results::new(
-                &mut r,
-                "control_dns_resolutions",
-                "DNS resolutions",
-                &[("client", "route")],
-            ),
+            dns: dns_results(&mut r),
             certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
@@ -169,6 +177,7 @@ impl Metrics {
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
+            mirror: Mirror::new(),
             registry: r,
         })
     }
@@ -180,6 +189,7 @@ impl Metrics {
         // Writing to a string cannot fail, so an error would be a metric that cannot be written.
         let written = text::encode_registry(&mut out, &self.registry)
             .and_then(|()| self.http.write(&mut out))
+            .and_then(|()| self.mirror.write(&mut out))
             .and_then(|()| text::encode_eof(&mut out));
         match written {
             Ok(()) => out,
@@ -311,9 +321,14 @@ impl Metrics {
         self.connects.count(ok);
     }
 
-    /// One DNS resolution of a route ended.
-    pub fn dns(&self, ok: bool) {
-        self.dns.count(ok);
+    /// One DNS resolution ended.
+    pub fn dns(&self, client: DnsClient, ok: bool) {
+        let [route, mirror] = &self.dns;
+        match client {
+            DnsClient::Route => route,
+            DnsClient::Mirror => mirror,
+        }
+        .count(ok);
     }
 
     /// Changed credentials are in use since `now`; `all` are their certificates.
@@ -360,6 +375,12 @@ impl Metrics {
         ];
         self.tls.get_or_create(&labels).set(1);
     }
+}
+
+/// In the order of [`DnsClient`].
+fn dns_results(r: &mut Registry) -> [Results; 2] {
+    let family = add(r, "control_dns_resolutions", "DNS resolutions");
+    ["route", "mirror"].map(|client| Results::of(&family, &[("client", client)]))
 }
 
 /// In the order of [`Skipped::ALL`].

@@ -85,7 +85,9 @@ pub struct AddressView {
     pub address: String,
     /// `alive`, `down` or `unknown`.
     pub liveness: &'static str,
-    /// Why the last probe failed.
+    /// Clients may be sent there.
+    pub ready: bool,
+    /// Why the last failed probe failed.
     pub reason: Option<String>,
     /// Of the last probe that succeeded, in milliseconds.
     pub latency_ms: Option<u64>,

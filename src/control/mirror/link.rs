@@ -61,9 +61,9 @@ pub struct LinkState {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// What is said of each mirrored Service.
+    /// What is said of each mirrored Service, by the mirror's name.
     mirrored: HashMap<ObjectKey, ServiceStatus>,
-    /// What is said of each member of a federated Service.
+    /// What is said of each member of a federated Service, by the member's name.
     federated: HashMap<ObjectKey, ServiceStatus>,
     /// Objects that are not ours and have a name that we need.
     foreign: HashMap<(Kind, ObjectKey), Observed<Object>>,
@@ -123,10 +123,10 @@ impl LinkState {
         self.queue.mark_all(self.remote().groups().into_iter().chain(here));
     }
 
-    /// What is said of a mirrored Service; `None` when nothing is. Returns what was said before, if
-    /// that was something else.
-    pub fn says(&self, service: &ObjectKey, status: Option<ServiceStatus>) -> Option<Changed> {
-        let changed = replace(&mut self.lock().mirrored, service, status);
+    /// What is said of a mirror; `None` when nothing is. Returns what was said before, if that was
+    /// something else.
+    pub fn says(&self, mirror: &ObjectKey, status: Option<ServiceStatus>) -> Option<Changed> {
+        let changed = replace(&mut self.lock().mirrored, mirror, status);
         changed.inspect(|_| self.status_changed.notify_one())
     }
 

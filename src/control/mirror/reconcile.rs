@@ -67,6 +67,7 @@ async fn group_done(term: &Arc<Term>, link: &Arc<LinkState>, group: &GroupKey) -
     let (leadership, hold) = (&*term.leadership, link.lease.hold());
     let holds = [leadership, &*hold];
     let permit = Permit { holds: &holds };
+    let mut created = false;
     for _ in 0..MOST_ROUNDS {
         let look = decide(term, link, group);
         if missing_namespace(&look) && term.settings.create_namespaces {
@@ -94,7 +95,15 @@ async fn group_done(term: &Arc<Term>, link: &Arc<LinkState>, group: &GroupKey) -
         }
         for write in &look.plan.writes {
             match term.writer.write(&term.client, write, permit).await {
-                Ok(written) => wrote(term, link, write, written),
+                Ok(written) => {
+                    match write {
+                        Write::Create(Object::Service(_)) => created = true,
+                        // Its endpoints were missing although it was there.
+                        Write::Create(_) if !created => term.metrics.mirror_repaired(&link.cluster),
+                        _ => {}
+                    }
+                    wrote(term, link, write, written);
+                }
                 Err(error) => {
                     if let Some(done) = refused(term, link, &look, write, error, permit).await {
                         return done;
@@ -166,13 +175,10 @@ fn missing_namespace(look: &Look) -> bool {
 fn wrote(term: &Term, link: &LinkState, write: &Write, written: Option<Observed<Object>>) {
     let (verb, kind, key) = named(write);
     tracing::info!(link = %link.name, kind = kind.label(), object = %key, "{verb}d");
-    term.wrote(&link.cluster, verb, kind, "ok");
+    term.metrics.mirror_write(&link.cluster, verb, kind.label(), "ok");
     match written {
         Some(observed) => term.local.put(observed),
         None => term.local.remove(kind, key),
-    }
-    if kind == Kind::Endpoints && verb == "create" {
-        term.repaired(&link.cluster);
     }
 }
 
@@ -195,7 +201,7 @@ async fn refused(
 ) -> Option<Done> {
     let (verb, kind, key) = named(write);
     let Some(failure) = error.failure() else { return Some(Done::After(NOT_PERMITTED)) };
-    term.wrote(&link.cluster, verb, kind, failure.reason());
+    term.metrics.mirror_write(&link.cluster, verb, kind.label(), failure.reason());
     let is_stale = match failure {
         Failure::AlreadyExists | Failure::Conflict => true,
         // Gone, or, of a create, its namespace.
@@ -280,21 +286,17 @@ fn failed(term: &Term, link: &LinkState, look: &Look, what: &str, error: &WriteE
 
 /// Says what has become of the Service, in the status and, when that is news, in an Event.
 fn say(term: &Term, link: &LinkState, look: &Look, condition: Option<MirrorCondition>) {
-    let Some(service) = &look.service else {
-        // Its name is that of the group without the cluster; what was said of it goes with it.
-        link.forget(&look.local);
-        return;
-    };
-    let status = condition.clone().map(|condition| ServiceStatus {
-        remote: service.clone(),
+    let said = look.service.clone().zip(condition);
+    let status = said.clone().map(|(remote, condition)| ServiceStatus {
+        remote,
         local: look.local.clone(),
         condition,
     });
-    let Some(Changed(before)) = link.says(service, status) else { return };
-    let Some(condition) = condition else { return };
+    let Some(Changed(before)) = link.says(&look.local, status) else { return };
+    let Some((service, condition)) = said else { return };
     let was = before.map(|before| before.condition.reason);
     if was != Some(condition.reason) {
-        term.events.service(link, service, &condition);
+        term.events.service(link, &service, &condition);
     }
 }
 

@@ -17,6 +17,7 @@ use super::link::LinkState;
 use super::local::Local;
 use super::queue::Queue;
 use crate::config::MirrorSettings;
+use crate::control::dns::Resolver;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::Health;
 use crate::model::kubernetes::object::ObjectKey;
@@ -58,6 +59,8 @@ pub struct Term {
     pub links: Registry,
     /// Members of federated Services to look at.
     pub federation: Queue<ObjectKey>,
+    /// For gateways' names; `None` when the host has no usable one.
+    pub resolver: Option<Resolver>,
     /// How writes are made.
     pub writer: Writer,
     /// Events.
@@ -82,6 +85,9 @@ impl Term {
         resource: &'static str,
         failure: Option<(Failure, String)>,
     ) {
+        if !cluster.is_empty() {
+            self.metrics.mirror_watch_failing(cluster, resource, failure.is_some());
+        }
         let of = if cluster.is_empty() { "our own cluster" } else { cluster };
         match failure {
             None => tracing::debug!(cluster = of, resource, "watch works"),

@@ -8,13 +8,16 @@
 //! Nothing here reads a clock, and nothing here writes what is not ours.
 
 pub mod condition;
+mod copy;
 pub mod desired;
 pub mod federated;
 pub mod group;
+mod headless;
 pub mod keys;
 pub mod name;
 pub mod object;
+mod parts;
 pub mod plan;
 pub mod remote;
-mod render;
+pub mod render;
 pub mod status;

@@ -23,6 +23,8 @@ use crate::model::kubernetes::object::{ObjectKey, Version};
 use crate::model::link::Link;
 use difference::Difference;
 
+pub(super) use difference::same_ports;
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {

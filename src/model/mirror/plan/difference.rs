@@ -40,8 +40,9 @@ impl<'a> Difference<'a> {
             |service: &MirrorService| service.meta.annotations.get(keys::REMOTE_VERSION).cloned();
         let has_changed = desired.services.first().is_some_and(|root| {
             let mut services = observed.services.iter().map(|observed| &observed.object);
-            let found = services
-                .find(|found| found.meta.key == root.meta.key && found.meta.is_mirror_of(&link.cluster));
+            let found = services.find(|found| {
+                found.meta.key == root.meta.key && found.meta.is_mirror_of(&link.cluster)
+            });
             found.is_some_and(|found| version(found) != version(root))
         });
         Self { link, has_changed }

@@ -16,7 +16,7 @@ use super::kubernetes::object::{Labels, ObjectKey};
 use super::kubernetes::selector::Selector;
 
 pub use excluded::ExcludedKey;
-pub use fields::parse;
+pub use fields::{is_dns_label, parse};
 
 /// The label by which a `remoteDiscoverySelector` says that it chooses namespaces, not Services.
 pub const NAMESPACE_FILTER_LABEL: &str = "linkerd.io/is-remote-discovery";

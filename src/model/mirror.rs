@@ -9,15 +9,18 @@
 
 pub mod addresses;
 pub mod condition;
+mod copy;
 pub mod desired;
 pub mod federated;
 pub mod group;
+mod headless;
 pub mod keys;
 pub mod liveness;
 pub mod name;
 pub mod object;
+mod parts;
 pub mod plan;
 pub mod probe;
 pub mod remote;
-mod render;
+pub mod render;
 pub mod status;

@@ -2,7 +2,7 @@
 //!
 //! Written by `control::mirror` whenever something has changed, read by the admin API.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -14,11 +14,13 @@ pub struct MirrorView {
     /// This process does the work.
     pub leader: bool,
     /// Who holds the Lease, when it is someone else.
-    pub holder: Option<Arc<str>>,
+    pub holder: Option<String>,
     /// Why nothing happens at all; `None` when there is nothing to say.
-    pub problem: Option<Arc<str>>,
+    pub problem: Option<String>,
     /// The version in which Links are read.
-    pub link_version: Option<Arc<str>>,
+    pub link_version: Option<String>,
+    /// The watches of our own cluster.
+    pub watches: Vec<WatchView>,
     /// Links, by name.
     pub links: Vec<LinkView>,
 }
@@ -27,15 +29,17 @@ pub struct MirrorView {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LinkView {
     /// Its name.
-    pub name: Arc<str>,
+    pub name: String,
     /// The target cluster's name.
-    pub cluster: Arc<str>,
+    pub cluster: String,
     /// What it mirrors by: any of `gateway`, `remote-discovery`, `federated`, `namespaces`.
     pub modes: Vec<&'static str>,
     /// Its work is ours: nothing stands against it, and its Lease is held.
     pub active: bool,
+    /// The older Link that has the same target and works in its place.
+    pub duplicate_of: Option<String>,
     /// Who holds its Lease, when it is someone else.
-    pub lease_holder: Option<Arc<str>>,
+    pub lease_holder: Option<String>,
     /// The fields that are wrong, and what was expected.
     pub field_problems: Vec<String>,
     /// Whether its credentials are usable.
@@ -45,7 +49,7 @@ pub struct LinkView {
     /// Its watches.
     pub watches: Vec<WatchView>,
     /// Mirrored services by the reason of their condition.
-    pub services: Vec<(Arc<str>, usize)>,
+    pub services: BTreeMap<String, usize>,
     /// Groups of objects that wait for a write or are written.
     pub pending: usize,
     /// The gateway's addresses.
@@ -62,7 +66,7 @@ pub struct ConditionView {
     /// One word.
     pub reason: &'static str,
     /// For a person.
-    pub message: Arc<str>,
+    pub message: String,
 }
 
 /// One watch.

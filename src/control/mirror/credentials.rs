@@ -4,6 +4,7 @@
 //! kubeconfig changes nothing either: the last good client stays in use, and the condition says why.
 //! A Secret that was deleted ends the use of what was in it; mirrors stay as they are.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(15);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the credentials of a Link are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// A client of the target's API server; it changes with the Secret.
     pub client: Option<Client>,
@@ -36,6 +37,16 @@ pub struct Credentials {
     pub generation: u64,
     /// Why there is no client, or not a newer one: a reason and a text for a person.
     pub problem: Option<(&'static str, Arc<str>)>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (generation, problem) = (&self.generation, &self.problem);
+        f.debug_struct("Credentials")
+            .field("generation", generation)
+            .field("problem", problem)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a Secret holds.

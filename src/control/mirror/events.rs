@@ -34,7 +34,7 @@ const MOST_SAID: usize = 4096;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who says it.
 const COMPONENT: &str = "linkerd-gateway-mirror";
-/// The longest message that the API takes.
+/// The longest message that the API takes, in bytes.
 const MOST_MESSAGE: usize = 1024;
 
 /// Says Events.
@@ -93,7 +93,8 @@ impl Events {
     }
 
     fn say(&self, link: &LinkState, is_warning: bool, reason: &'static str, message: String) {
-        let message: String = message.chars().take(MOST_MESSAGE / 4).collect();
+        let mut message = message;
+        message.truncate(message.floor_char_boundary(MOST_MESSAGE));
         let key = (Arc::clone(&link.name), reason, message.clone());
         let now = Instant::now();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

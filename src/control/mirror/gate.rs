@@ -59,6 +59,7 @@ async fn follow(
         if **link.gateway.load() != view {
             tracing::debug!(link = %link.name, ?view, "the gateway's addresses have changed");
             link.gateway.store(Arc::new(view));
+            link.gateway_changed.notify_one();
             term.metrics.mirror_repaired(&link.cluster);
             link.mark_everything(&term.local);
         }

@@ -53,6 +53,8 @@ pub struct LinkState {
     pub gateway: ArcSwap<GatewayView>,
     /// The same, as operators see them.
     pub addresses: ArcSwap<Vec<AddressView>>,
+    /// Woken when its gateway's addresses have changed.
+    pub gateway_changed: Notify,
     /// Woken when its status may have changed.
     pub status_changed: Notify,
     remote: ArcSwap<Remote>,
@@ -91,6 +93,7 @@ impl LinkState {
             queue: Queue::default(),
             gateway: ArcSwap::default(),
             addresses: ArcSwap::default(),
+            gateway_changed: Notify::new(),
             status_changed: Notify::new(),
             remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster))),
             inner: Mutex::default(),

@@ -16,14 +16,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::term::Term;
+use super::view::{modes, problems};
 use super::link::{self, LinkState};
 use crate::control::kubernetes::error::Failure;
-use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
+use crate::control::kubernetes::watch::{Said, Scope, chain, follow};
 use crate::model::kubernetes::index::Index;
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::link::{ParsedLink, parse};
 use crate::model::task::Task;
 use crate::runtime::supervise::Supervisor;
+use crate::state::links::LinkView;
 
 /// Served versions, the one that knows most first.
 const VERSIONS: [&str; 3] = ["v1alpha3", "v1alpha2", "v1alpha1"];
@@ -70,6 +72,9 @@ struct Running {
 
 /// Runs for ever; ends its Links' tasks when `stop` is cancelled.
 pub async fn run(term: Arc<Term>, stop: CancellationToken) {
+    // Ends the tasks also when this one panics: it starts them anew then.
+    let stop = stop.child_token();
+    let _guard = stop.clone().drop_guard();
     let links = Mutex::new(Index::<Known>::default());
     let changed = Notify::new();
     let mut running = BTreeMap::new();
@@ -134,7 +139,8 @@ fn tell(term: &Term, told: &mut Option<String>, text: &str) {
 async fn served(term: &Term) -> Result<Option<&'static str>, String> {
     for version in VERSIONS {
         let api = api(term, version);
-        let list = api.list(&ListParams::default().limit(1));
+        let one = ListParams::default().limit(1);
+        let list = api.list(&one);
         match timeout(CALL_TIMEOUT, list).await {
             Ok(Ok(_)) => return Ok(Some(version)),
             Ok(Err(error)) if Failure::of(&error) == Failure::NotFound => {}
@@ -175,4 +181,108 @@ async fn watch_version(
         }
     })
     .await;
+}
+
+/// Starts, tells and stops tasks, so that each of `now` has what it needs.
+async fn reconcile(
+    term: &Arc<Term>,
+    running: &mut BTreeMap<ObjectKey, Running>,
+    now: BTreeMap<ObjectKey, Known>,
+    stop: &CancellationToken,
+) {
+    let (working, idle) = choose(now);
+    let is_same = |key: &ObjectKey, old: &Running| {
+        let parsed = old.state.parsed();
+        working.get(key).is_some_and(|new| {
+            let new = &new.parsed.link;
+            new.uid == parsed.link.uid && new.cluster == parsed.link.cluster
+        })
+    };
+    let gone = running.extract_if(.., |key, old| !is_same(key, old));
+    for (_, gone) in gone.collect::<Vec<_>>() {
+        tracing::info!(link = %gone.state.name, "the Link's work ends; its mirrors stay");
+        gone.stop.cancel();
+        end(term, gone).await;
+    }
+    for (key, known) in working {
+        match running.get(&key) {
+            Some(old) => tell_link(&old.state, &known),
+            None => drop(running.insert(key, start(term, &known, stop))),
+        }
+    }
+    for view in &idle {
+        let older = view.duplicate_of.as_deref().unwrap_or_default();
+        tracing::warn!(link = %view.name, cluster = %view.cluster,
+            "the Link {older} has the same targetClusterName and is older; this one does nothing");
+    }
+    let states = running.values().map(|r| (Arc::clone(&r.state.cluster), Arc::clone(&r.state)));
+    term.links.replace(states.collect(), idle);
+    // Entries of a cluster whose Link is gone go, those of a new one come.
+    term.federation.mark_all(term.local.federated());
+}
+
+/// Of Links with one target the oldest works.
+fn choose(now: BTreeMap<ObjectKey, Known>) -> (BTreeMap<ObjectKey, Known>, Vec<LinkView>) {
+    let mut oldest: BTreeMap<Arc<str>, (Arc<str>, ObjectKey)> = BTreeMap::new();
+    for (key, known) in &now {
+        let link = &known.parsed.link;
+        let this = (Arc::clone(&link.created), key.clone());
+        let best = oldest.entry(Arc::clone(&link.cluster)).or_insert_with(|| this.clone());
+        if this < *best {
+            *best = this;
+        }
+    }
+    let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
+    for (key, known) in now {
+        match oldest.get(&known.parsed.link.cluster) {
+            Some((_, older)) if *older != key => idle.push(LinkView {
+                name: key.name.to_string(),
+                cluster: known.parsed.link.cluster.to_string(),
+                modes: modes(&known.parsed.link),
+                duplicate_of: Some(older.name.to_string()),
+                field_problems: problems(&known.parsed),
+                ..LinkView::default()
+            }),
+            _ => drop(working.insert(key, known)),
+        }
+    }
+    (working, idle)
+}
+
+fn tell_link(state: &LinkState, known: &Known) {
+    state.spec.send_if_modified(|now| {
+        let changed = **now != *known.parsed;
+        *now = Arc::clone(&known.parsed);
+        changed
+    });
+}
+
+fn start(term: &Arc<Term>, known: &Known, stop: &CancellationToken) -> Running {
+    let link = &known.parsed.link;
+    tracing::info!(link = %link.key.name, cluster = %link.cluster, modes = ?modes(link), "Link found");
+    for problem in &known.parsed.problems {
+        tracing::warn!(link = %link.key.name, field = problem.field, "the Link is wrong: {}", problem.expected);
+    }
+    let state = Arc::new(LinkState::new(term, known));
+    let stop = stop.child_token();
+    let supervisor = Supervisor::new(&term.metrics, &stop);
+    let (term, of) = (Arc::clone(term), Arc::clone(&state));
+    supervisor.spawn_until(supervisor.token(), Task::MirrorLink, move || {
+        let (term, of) = (Arc::clone(&term), Arc::clone(&of));
+        async move {
+            link::run(&term, &of).await;
+            Ok(())
+        }
+    });
+    Running { state, supervisor, stop }
+}
+
+/// Waits for a task whose token is cancelled, and gives its Lease away.
+async fn end(term: &Term, ended: Running) {
+    if timeout(END_DEADLINE, ended.supervisor.finished()).await.is_err() {
+        tracing::warn!(link = %ended.state.name, "the Link's task does not end; left behind");
+    }
+    ended.state.lease.release(&term.client).await;
+    term.metrics.gateway_gone(&ended.state.cluster);
+    term.metrics.mirror_gone(&ended.state.cluster);
 }

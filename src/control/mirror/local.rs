@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::control::kubernetes::watch::Health;
 use crate::model::kubernetes::index::{Index, WatchEvent};
 use crate::model::kubernetes::object::{ObjectKey, Version};
+use crate::model::mirror::federated::{is_federated, listed_names};
 use crate::model::mirror::group::{GroupKey, ObservedGroup, group_of};
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{Kind, Meta, MirrorService, Object, Observed};
@@ -267,16 +268,10 @@ fn touched(meta: &Meta) -> Option<Touched> {
 /// The member that a federated Service is for. Its own name may have been shortened; its members'
 /// names, which are all the same, stand in its annotations.
 fn member_of(meta: &Meta) -> Option<ObjectKey> {
-    let is_federated = meta.has_label(keys::MIRRORED, keys::TRUE)
-        && !meta.labels.contains_key(keys::CLUSTER)
-        && !meta.labels.contains_key(keys::SERVICE_NAME);
-    let annotation = |key: &str| meta.annotations.get(key).map(|value| &**value);
-    let remote = annotation(keys::REMOTE_DISCOVERY)
-        .and_then(|list| list.split(',').next())
-        .and_then(|first| first.split_once('@'))
-        .map(|(name, _)| name.trim());
-    let local = annotation(keys::LOCAL_DISCOVERY).map(str::trim);
-    let name = remote.or(local).filter(|name| !name.is_empty());
-    let name = name.or_else(|| meta.key.name.strip_suffix("-federated"))?;
-    is_federated.then(|| ObjectKey::new(Arc::clone(&meta.key.namespace), name))
+    if !is_federated(meta) {
+        return None;
+    }
+    let listed = listed_names(meta).into_iter().next();
+    let name = listed.or_else(|| meta.key.name.strip_suffix("-federated").map(Into::into))?;
+    Some(ObjectKey::new(Arc::clone(&meta.key.namespace), name))
 }

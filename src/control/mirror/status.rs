@@ -81,6 +81,7 @@ fn announce(term: &Term, link: &LinkState, status: &LinkStatus, told: &mut Vec<L
         let reason = match condition.kind {
             LinkConditionType::CredentialsValid => "CredentialsInvalid",
             LinkConditionType::TargetReachable => "TargetUnreachable",
+            LinkConditionType::SpecValid => "InvalidLink",
             LinkConditionType::GatewayAlive | LinkConditionType::ServicesMirrored => continue,
         };
         let before = told.iter().find(|before| before.kind == condition.kind);
@@ -187,7 +188,7 @@ fn condition(kind: LinkConditionType, view: &ConditionView) -> LinkCondition {
         "False" => ConditionStatus::False,
         _ => ConditionStatus::Unknown,
     };
-    LinkCondition { kind, status, reason: view.reason, message: view.message.to_string() }
+    LinkCondition { kind, status, reason: view.reason, message: view.message.clone() }
 }
 
 /// Whether the credentials are usable.
@@ -195,12 +196,12 @@ pub fn credentials_view(link: &LinkState) -> ConditionView {
     let credentials = link.credentials.borrow();
     match (&credentials.problem, &credentials.client) {
         (Some((reason, text)), _) => {
-            ConditionView { status: "False", reason, message: Arc::clone(text) }
+            ConditionView { status: "False", reason, message: text.to_string() }
         }
         (None, Some(_)) => {
-            ConditionView { status: "True", reason: "Loaded", message: "".into() }
+            ConditionView { status: "True", reason: "Loaded", message: String::new() }
         }
-        (None, None) => ConditionView { status: "Unknown", reason: "Pending", message: "".into() },
+        (None, None) => ConditionView { status: "Unknown", reason: "Pending", message: String::new() },
     }
 }
 
@@ -215,14 +216,14 @@ pub fn target_view(link: &LinkState) -> ConditionView {
             ),
             _ => format!("watching {watch}: {text}; mirrors stay as they are"),
         };
-        return ConditionView { status: "False", reason: failure.reason(), message: message.into() };
+        return ConditionView { status: "False", reason: failure.reason(), message };
     }
     let complete = remote.completeness();
     match link.credentials.borrow().client {
-        None => ConditionView { status: "Unknown", reason: "NoCredentials", message: "".into() },
+        None => ConditionView { status: "Unknown", reason: "NoCredentials", message: String::new() },
         Some(_) if complete.services => {
-            ConditionView { status: "True", reason: "Watching", message: "".into() }
+            ConditionView { status: "True", reason: "Watching", message: String::new() }
         }
-        Some(_) => ConditionView { status: "Unknown", reason: "Listing", message: "".into() },
+        Some(_) => ConditionView { status: "Unknown", reason: "Listing", message: String::new() },
     }
 }

@@ -4,6 +4,7 @@
 //! nothing that was known then is carried over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,7 +30,6 @@ use crate::state::State;
 use crate::state::links::LinkView;
 
 /// One term of leadership.
-#[derive(Debug)]
 pub struct Term {
     /// `[mirror]`.
     pub settings: MirrorSettings,
@@ -65,6 +65,13 @@ pub struct Term {
     pub writer: Writer,
     /// Events.
     pub events: Events,
+}
+
+impl fmt::Debug for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (settings, links) = (&self.settings, &self.links);
+        f.debug_struct("Term").field("settings", settings).field("links", links).finish_non_exhaustive()
+    }
 }
 
 impl Term {

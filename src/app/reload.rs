@@ -187,6 +187,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("admin.metrics_listen", old.admin.metrics_listen != new.admin.metrics_listen),
         ("admin.shutdown", old.admin.shutdown != new.admin.shutdown),
         ("dns", old.dns != new.dns),
+        ("mirror", old.mirror != new.mirror),
+        ("kubernetes", old.kubernetes != new.kubernetes),
         ("log.format", old.log.format != new.log.format),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()

@@ -290,5 +290,9 @@ fn pod_name() -> Arc<str> {
     let variable = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = variable.or_else(host);
-    name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or("linkerd-gateway").into()
+    name.as_deref()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .unwrap_or("linkerd-gateway")
+        .into()
 }

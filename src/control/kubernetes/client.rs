@@ -6,12 +6,11 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::watch::WATCH_TIMEOUT;
-
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Without a byte of an answer: longer than a watch in which nothing happens.
-const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_TIMEOUT as u64 + 10);
+/// Without a byte on a connection: longer than a watch is silent (`super::watch::WATCH_TIMEOUT`). The
+/// library's own 295 s would hide a server that takes a list's request and never answers.
+const READ_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How our own cluster's API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +95,8 @@ fn outside(kubeconfig: &Kubeconfig) -> Option<&'static str> {
 
 fn client(mut config: Config) -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // A list that is never answered must end, too; a watch says something within its own timeout.
     config.read_timeout = Some(READ_TIMEOUT);
+    // A connection that has rested in the pool is given all of it.
     config.reset_reader_on_write = true;
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;

@@ -115,7 +115,7 @@ pub async fn follow<K, T>(
     loop {
         match events.next().await {
             Some(Ok(event)) => {
-                // A list begins before anything is asked: only what follows was heard.
+                // That a list begins is said before the server is asked: it is no sign of life.
                 if !matches!(event, Event::Init) {
                     failures = 0;
                     health.heard();

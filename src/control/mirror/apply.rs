@@ -177,15 +177,11 @@ async fn object_of(
     permit: Permit<'_>,
 ) -> Result<Option<Observed<Object>>, WriteError> {
     Ok(match kind {
-        Kind::Service => {
-            convert::mirror_service(call::<Service>(client, request, permit).await?)
-        }
+        Kind::Service => convert::mirror_service(call::<Service>(client, request, permit).await?),
         Kind::Endpoints => {
             convert::mirror_endpoints(call::<Endpoints>(client, request, permit).await?)
         }
-        Kind::Slice => {
-            convert::mirror_slice(call::<EndpointSlice>(client, request, permit).await?)
-        }
+        Kind::Slice => convert::mirror_slice(call::<EndpointSlice>(client, request, permit).await?),
     })
 }
 

@@ -140,7 +140,12 @@ pub fn slice_readiness(slice: EndpointSlice, headless: bool) -> Option<Readiness
     let ports = slice.ports.into_iter().flatten();
     let ports = ports.filter_map(|p| endpoint_port(p.name, p.protocol, p.port)).collect();
     let resource_version = slice.metadata.resource_version.unwrap_or_default().into();
-    Some(Readiness { service, resource_version, has_ready, hosts: vec![RemoteSubset { hosts, ports }] })
+    Some(Readiness {
+        service,
+        resource_version,
+        has_ready,
+        hosts: vec![RemoteSubset { hosts, ports }],
+    })
 }
 
 /// Readiness from Endpoints.
@@ -192,9 +197,7 @@ fn meta(meta: ObjectMeta) -> Option<(Version, Meta)> {
     Some((version, Meta { key, labels: labels(meta.labels), annotations, owner }))
 }
 
-fn service_ports(
-    ports: Option<Vec<k8s_openapi::api::core::v1::ServicePort>>,
-) -> Vec<ServicePort> {
+fn service_ports(ports: Option<Vec<k8s_openapi::api::core::v1::ServicePort>>) -> Vec<ServicePort> {
     let convert = |p: k8s_openapi::api::core::v1::ServicePort| {
         Some(ServicePort {
             name: p.name.unwrap_or_default().into(),

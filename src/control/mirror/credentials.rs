@@ -95,8 +95,7 @@ async fn watch_secret(
     held: &watch::Sender<Option<Held>>,
     credentials: &watch::Sender<Credentials>,
 ) {
-    let scope =
-        Scope { fields: format!("metadata.name={name}"), ..Scope::default() };
+    let scope = Scope { fields: format!("metadata.name={name}"), ..Scope::default() };
     let index = Mutex::new(Index::<Held>::default());
     let convert = |secret: Secret| {
         let kubeconfig = secret.data.and_then(|mut data| data.remove(KUBECONFIG));
@@ -170,18 +169,14 @@ async fn use_secret(
 }
 
 async fn made(kubeconfig: &[u8]) -> Result<Client, String> {
-    let text = std::str::from_utf8(kubeconfig)
-        .map_err(|_| format!("the key {KUBECONFIG} is no text"))?;
+    let text =
+        std::str::from_utf8(kubeconfig).map_err(|_| format!("the key {KUBECONFIG} is no text"))?;
     client::from_secret(text).await.map_err(|error| chain(&error))
 }
 
 /// Completes with the name of the only Secret of the right type, once the one named `name` is known
 /// not to be there.
-async fn only_other(
-    api: &Api<Secret>,
-    name: &str,
-    held: &watch::Sender<Option<Held>>,
-) -> String {
+async fn only_other(api: &Api<Secret>, name: &str, held: &watch::Sender<Option<Held>>) -> String {
     let mut held = held.subscribe();
     loop {
         // The sender lives as long as this does.

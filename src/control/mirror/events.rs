@@ -135,7 +135,11 @@ impl Events {
             match timeout(CALL_TIMEOUT, client.request::<Value>(request)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::debug!(reason = event.reason, "an Event was not taken: {}", chain(&error));
+                    tracing::debug!(
+                        reason = event.reason,
+                        "an Event was not taken: {}",
+                        chain(&error)
+                    );
                 }
                 Err(_) => tracing::debug!(reason = event.reason, "an Event was not answered"),
             }

@@ -84,11 +84,13 @@ impl Member {
 async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
     let mut foreign: Option<Observed<MirrorService>> = None;
     for _ in 0..MOST_ROUNDS {
-        let links: Vec<_> = term.links.working().into_iter().map(|link| known(link, member)).collect();
+        let links: Vec<_> =
+            term.links.working().into_iter().map(|link| known(link, member)).collect();
         let local = local(term, member);
         let key = federated_key(member);
         let observed = term.local.service(&key).or_else(|| foreign.clone());
-        let FederatedPlan { plan, conditions } = decide(term, member, &links, &local, observed.as_ref());
+        let FederatedPlan { plan, conditions } =
+            decide(term, member, &links, &local, observed.as_ref());
         let holds: Vec<_> = links.iter().map(|known| known.link.lease.hold()).collect();
         for (cluster, condition) in &conditions {
             let condition = match plan.conflicts.first() {
@@ -212,10 +214,8 @@ async fn refused(
 ) -> Result<Option<Observed<MirrorService>>, Done> {
     let Some(failure) = error.failure() else { return Err(Done::After(NOT_PERMITTED)) };
     term.metrics.mirror_write("", verb(write), Kind::Service.label(), failure.reason());
-    let is_stale = matches!(
-        failure,
-        Failure::AlreadyExists | Failure::Conflict | Failure::NotFound
-    );
+    let is_stale =
+        matches!(failure, Failure::AlreadyExists | Failure::Conflict | Failure::NotFound);
     if is_stale {
         if failure == Failure::NotFound && verb(write) == "create" {
             term.local.namespace(&key.namespace, false);

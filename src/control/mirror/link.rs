@@ -264,6 +264,7 @@ async fn while_held(term: &Arc<Term>, link: &Arc<LinkState>) {
 pub async fn work(term: &Arc<Term>, link: &Arc<LinkState>) {
     // The sender lives as long as the term.
     let _ = term.local_complete.subscribe().wait_for(|complete| *complete).await;
+    status::refresh(term, link).await;
     link.queue.clear();
     let wanted = Wanted::of(&link.parsed().link, term.options.headless);
     link.remote.store(Arc::new(Remote::new(wanted, &link.cluster)));
@@ -326,9 +327,12 @@ async fn follow_remote(term: &Arc<Term>, link: &Arc<LinkState>) {
             }
         };
         let headless = term.options.headless;
-        let other = async { drop(spec.wait_for(|now| Wanted::of(&now.link, headless) != wanted).await) };
+        let other =
+            async { drop(spec.wait_for(|now| Wanted::of(&now.link, headless) != wanted).await) };
         let rotated = async {
-            let same = |now: &Credentials| now.generation == generation && now.client.is_some() == client.is_some();
+            let same = |now: &Credentials| {
+                now.generation == generation && now.client.is_some() == client.is_some()
+            };
             // Also a problem that has nothing to do with the client is news.
             loop {
                 if credentials.changed().await.is_err() || !same(&credentials.borrow()) {

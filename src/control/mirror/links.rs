@@ -15,9 +15,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::link::{self, LinkState};
 use super::term::Term;
 use super::view::{modes, problems};
-use super::link::{self, LinkState};
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Said, Scope, chain, follow};
 use crate::model::kubernetes::index::Index;
@@ -118,8 +118,12 @@ async fn watch(term: &Term, links: &Mutex<Index<Known>>, changed: &Notify) {
                     () = missing.notified() => {}
                 }
             }
-            Ok(None) => tell(term, &mut told, "the API server serves no Links: install the CRD \
-                 links.multicluster.linkerd.io (config/crds, or Linkerd's multicluster extension)"),
+            Ok(None) => tell(
+                term,
+                &mut told,
+                "the API server serves no Links: install the CRD \
+                 links.multicluster.linkerd.io (config/crds, or Linkerd's multicluster extension)",
+            ),
             Err(text) => tell(term, &mut told, &format!("Links cannot be listed: {text}")),
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

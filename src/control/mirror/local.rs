@@ -31,8 +31,6 @@ pub struct Local {
 pub const RESOURCES: [&str; 5] =
     ["services", "endpoints", "endpointslices", "namespaces", "federated services"];
 
-const KINDS: [Kind; 3] = [Kind::Service, Kind::Endpoints, Kind::Slice];
-
 #[derive(Debug, Default)]
 struct Inner {
     /// In the order of [`Kind`].

@@ -71,7 +71,8 @@ async fn keep(term: &Term, link: &LinkState) -> Result<(), WriteError> {
     ips.sort();
     let ips: Vec<_> = ips.into_iter().map(|ip| json!({ "ip": ip })).collect();
     let identity = of.identity.as_ref().map(|identity| identity.as_str().to_owned());
-    let annotations = identity.map_or_else(|| json!({}), |id| json!({ keys::GATEWAY_IDENTITY: id }));
+    let annotations =
+        identity.map_or_else(|| json!({}), |id| json!({ keys::GATEWAY_IDENTITY: id }));
     let endpoints = json!({
         "apiVersion": "v1",
         "kind": "Endpoints",
@@ -95,8 +96,7 @@ async fn one(
     let permit = Permit { holds: &holds };
     let path = collection(kind, &term.settings.namespace);
     let request = Request::new(&*path);
-    let found =
-        call::<Value>(&term.client, request.get(name, &GetParams::default()), permit).await;
+    let found = call::<Value>(&term.client, request.get(name, &GetParams::default()), permit).await;
     let (verb, written) = match found {
         Err(error) if error.failure() == Some(Failure::NotFound) => {
             let body = wanted.to_string().into_bytes();
@@ -127,11 +127,11 @@ async fn one(
 /// True when `found` says all that `wanted` says. Lists must be as long.
 fn contains(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, value)| found.get(key).is_some_and(|found| contains(found, value))
+        (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
+            found.get(key).is_some_and(|found| contains(found, value))
                 // A server leaves empty maps out.
-                || value.as_object().is_some_and(serde_json::Map::is_empty)),
+                || value.as_object().is_some_and(serde_json::Map::is_empty)
+        }),
         (Value::Array(found), Value::Array(wanted)) => {
             found.len() == wanted.len() && found.iter().zip(wanted).all(|(f, w)| contains(f, w))
         }

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::apply::Writer;
@@ -16,9 +17,9 @@ use super::link::LinkState;
 use super::links::resource;
 use super::term::Term;
 use crate::control::kubernetes::watch::chain;
-use crate::model::mirror::condition::Reason;
 use crate::model::mirror::status::{
-    ConditionStatus, LinkCondition, LinkConditionType, LinkStatus, patch, render,
+    AddressReport, ConditionStatus, LinkCondition, LinkConditionType, LinkStatus, gateway_alive,
+    patch, render, spec_valid,
 };
 use crate::state::links::ConditionView;
 
@@ -57,7 +58,11 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
     }
     let last = Arc::clone(&link.last_status.lock().unwrap_or_else(PoisonError::into_inner));
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let new = render(&status_of(link), &last, &now);
+    let mut new = render(&status_of(link), &last, &now);
+    if !link.lease.hold().is_held() {
+        // Whoever holds the Lease writes what is said of Services.
+        new = with_conditions_of(&last, &new);
+    }
     let Some(patch) = patch(&last, &new) else { return Ok(()) };
     let api: Api<DynamicObject> =
         Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
@@ -73,6 +78,29 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no answer for {CALL_TIMEOUT:?}")),
     }
+}
+
+/// Reads the status as it is: another may have written it while we did not.
+pub async fn refresh(term: &Term, link: &LinkState) {
+    let (Some(version), _) = term.links.standing() else { return };
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
+    // A list, which needs no right but that of the watch.
+    let one = ListParams::default().fields(&format!("metadata.name={}", link.name));
+    let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&one)).await else { return };
+    if let Some(mut object) = list.items.into_iter().next() {
+        let status = Arc::new(object.data["status"].take());
+        *link.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+fn with_conditions_of(last: &Value, new: &Value) -> Value {
+    let mut kept = last.clone();
+    if !kept.is_object() {
+        kept = json!({});
+    }
+    kept["conditions"] = new["conditions"].clone();
+    kept
 }
 
 /// Conditions that have turned false, as Events.
@@ -95,50 +123,30 @@ fn announce(term: &Term, link: &LinkState, status: &LinkStatus, told: &mut Vec<L
 
 fn status_of(link: &LinkState) -> LinkStatus {
     let (mirrored, federated) = link.statuses();
-    let conditions = vec![
-        credentials(link),
-        gateway(link),
-        services(link),
-        target(link),
-    ];
-    LinkStatus { conditions, mirrored, federated, generation: link.parsed().link.generation }
+    let parsed = link.parsed();
+    let mut conditions =
+        vec![credentials(link), gateway(link), spec_valid(&parsed.problems), target(link)];
+    conditions.extend(left_alone(link));
+    LinkStatus { conditions, mirrored, federated, generation: parsed.link.generation }
 }
 
-/// Whether its work is done at all, and whether what is mirrored is well.
-fn services(link: &LinkState) -> LinkCondition {
-    let kind = LinkConditionType::ServicesMirrored;
-    let of = |status, reason, message| LinkCondition { kind, status, reason, message };
-    let parsed = link.parsed();
-    if parsed.is_frozen() {
-        let problems: Vec<_> =
-            parsed.problems.iter().map(|p| format!("{}: {}", p.field, p.expected)).collect();
-        return of(ConditionStatus::False, "InvalidLink", problems.join("; "));
-    }
-    match &*link.lease.standing().borrow() {
-        Standing::Held => {}
+/// Why its work is not done, when that is because of its Lease.
+fn left_alone(link: &LinkState) -> Option<LinkCondition> {
+    let lease = format!("the lease service-mirror-write-{}", link.name);
+    let (status, reason, message) = match &*link.lease.standing().borrow() {
+        Standing::Held | Standing::Unknown => return None,
         Standing::HeldBy(holder) => {
             let message = format!(
-                "{holder} holds the lease service-mirror-write-{} and renews it: the Link is left \
-                 to it; scale that controller down to let this one take over",
-                link.name
+                "{holder} holds {lease} and renews it: the Link is left to it; scale that \
+                 controller down to let this one take over"
             );
-            return of(ConditionStatus::False, "LeaseHeldByOther", message);
+            (ConditionStatus::False, "LeaseHeldByOther", message)
         }
-        Standing::Unknown => return of(ConditionStatus::Unknown, "Pending", String::new()),
         Standing::Failed(failure, text) => {
-            let message = format!("the lease service-mirror-write-{}: {text}", link.name);
-            return of(ConditionStatus::Unknown, failure.reason(), message);
+            (ConditionStatus::Unknown, failure.reason(), format!("{lease} cannot be taken: {text}"))
         }
-    }
-    let counts = link.counts();
-    let is_problem = |(reason, _): &&(Arc<str>, usize)| **reason != *Reason::Mirrored.label();
-    let problems: Vec<_> = counts.iter().filter(is_problem).collect();
-    if problems.is_empty() {
-        let mirrored = counts.first().map_or(0, |(_, count)| *count);
-        return of(ConditionStatus::True, "Mirrored", format!("{mirrored} Services are mirrored"));
-    }
-    let list: Vec<_> = problems.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    of(ConditionStatus::False, "NotAllMirrored", list.join(", "))
+    };
+    Some(LinkCondition { kind: LinkConditionType::ServicesMirrored, status, reason, message })
 }
 
 fn credentials(link: &LinkState) -> LinkCondition {
@@ -151,35 +159,22 @@ fn target(link: &LinkState) -> LinkCondition {
 }
 
 fn gateway(link: &LinkState) -> LinkCondition {
-    let kind = LinkConditionType::GatewayAlive;
-    let of = |status, reason, message| LinkCondition { kind, status, reason, message };
-    let parsed = link.parsed();
-    if parsed.link.gateway.is_none() {
-        return of(ConditionStatus::Unknown, "NoGateway", "the Link names no gateway".to_owned());
+    if link.parsed().link.gateway.is_none() {
+        let message = "the Link names no gateway".to_owned();
+        let (kind, status) = (LinkConditionType::GatewayAlive, ConditionStatus::Unknown);
+        return LinkCondition { kind, status, reason: "NoGateway", message };
     }
     let addresses = link.addresses.load();
-    if addresses.is_empty() {
-        let message = "no address of the gateway is known: its names do not resolve yet";
-        return of(ConditionStatus::Unknown, "NoAddress", message.to_owned());
-    }
-    let each: Vec<_> = addresses
-        .iter()
-        .map(|address| match &address.reason {
-            Some(reason) if address.liveness != "alive" => {
-                format!("{} is {} ({reason})", address.address, address.liveness)
-            }
-            _ => format!("{} is {}", address.address, address.liveness),
-        })
-        .collect();
-    let message = each.join("; ");
-    let count = |liveness| addresses.iter().filter(|a| a.liveness == liveness).count();
-    match (count("alive"), count("down")) {
-        (0, 0) => of(ConditionStatus::Unknown, "NotProbed", message),
-        (0, down) if down == addresses.len() => of(ConditionStatus::False, "Down", message),
-        (0, _) => of(ConditionStatus::Unknown, "SomeDown", message),
-        (_, 0) => of(ConditionStatus::True, "Alive", message),
-        (_, _) => of(ConditionStatus::True, "SomeDown", message),
-    }
+    let reports = addresses.iter().filter_map(|view| {
+        let is_up = match view.liveness {
+            "alive" => Some(true),
+            "down" => Some(false),
+            _ => None,
+        };
+        let reason = view.reason.as_deref().filter(|_| is_up != Some(true)).unwrap_or_default();
+        Some(AddressReport { address: view.address.parse().ok()?, is_up, reason })
+    });
+    gateway_alive(&reports.collect::<Vec<_>>())
 }
 
 fn condition(kind: LinkConditionType, view: &ConditionView) -> LinkCondition {
@@ -201,7 +196,9 @@ pub fn credentials_view(link: &LinkState) -> ConditionView {
         (None, Some(_)) => {
             ConditionView { status: "True", reason: "Loaded", message: String::new() }
         }
-        (None, None) => ConditionView { status: "Unknown", reason: "Pending", message: String::new() },
+        (None, None) => {
+            ConditionView { status: "Unknown", reason: "Pending", message: String::new() }
+        }
     }
 }
 
@@ -220,7 +217,9 @@ pub fn target_view(link: &LinkState) -> ConditionView {
     }
     let complete = remote.completeness();
     match link.credentials.borrow().client {
-        None => ConditionView { status: "Unknown", reason: "NoCredentials", message: String::new() },
+        None => {
+            ConditionView { status: "Unknown", reason: "NoCredentials", message: String::new() }
+        }
         Some(_) if complete.services => {
             ConditionView { status: "True", reason: "Watching", message: String::new() }
         }

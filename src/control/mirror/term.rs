@@ -70,7 +70,10 @@ pub struct Term {
 impl fmt::Debug for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (settings, links) = (&self.settings, &self.links);
-        f.debug_struct("Term").field("settings", settings).field("links", links).finish_non_exhaustive()
+        f.debug_struct("Term")
+            .field("settings", settings)
+            .field("links", links)
+            .finish_non_exhaustive()
     }
 }
 

@@ -35,8 +35,12 @@ fn publish(term: &Term) {
     let mut links: Vec<_> = working.iter().map(|link| view_of(link)).collect();
     links.extend(term.links.idle());
     links.sort_by(|a, b| a.name.cmp(&b.name));
-    let local = term.local.health().map(|(resource, health)| watch(resource, term.local.is_complete(), health));
-    let local: Vec<_> = local.chain([watch("links", term.links.is_complete(), &term.links.health)]).collect();
+    let local = term
+        .local
+        .health()
+        .map(|(resource, health)| watch(resource, term.local.is_complete(), health));
+    let local: Vec<_> =
+        local.chain([watch("links", term.links.is_complete(), &term.links.health)]).collect();
     term.state.links.store(Arc::new(MirrorView {
         enabled: true,
         leader: term.leadership.is_held(),

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod dns;
 pub mod gateway;
 pub mod http;
+pub mod kubernetes;
 pub mod namespace;
 pub mod probe;
 pub mod process;

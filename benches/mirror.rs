@@ -8,6 +8,8 @@
 //! gateway's own process, and writes as the servers count them. The first sync is compared with what
 //! a client takes that does nothing but create the same objects, as many at a time.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a failed measurement ends the run")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 mod clusters;
 #[path = "mirror/gateway.rs"]
 mod gateway;
+#[allow(dead_code, reason = "the load generator uses the rest")]
 #[path = "load/process.rs"]
 mod process;
 #[allow(unused_imports, reason = "one part of many is used")]
@@ -61,11 +64,11 @@ fn main() -> ExitCode {
     let report = run(services, links, Duration::from_secs(steady));
     println!("{report:#}");
     let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/results/mirror.json");
-    if let Some(file) = options.out.or_else(|| (!options.quick).then_some(kept)) {
-        if let Err(error) = std::fs::write(&file, format!("{report:#}\n")) {
-            eprintln!("{}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
+    if let Some(file) = options.out.or_else(|| (!options.quick).then_some(kept))
+        && let Err(error) = std::fs::write(&file, format!("{report:#}\n"))
+    {
+        eprintln!("{}: {error}", file.display());
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

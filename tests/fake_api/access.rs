@@ -52,6 +52,7 @@ fn who_is_unknown_is_refused() {
     api.get(SERVICES).ok();
     api.revoke(&known);
     assert_eq!(api.get(SERVICES).why(), (401, "Unauthorized".into()));
+    assert_eq!(api.unauthorized(), 3);
 }
 
 #[test]

@@ -233,3 +233,10 @@ pub fn config_map(name: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "namespace": "test", "name": name }, "data": { "a": "1" } })
 }
+
+/// Creates ConfigMaps of these names.
+pub fn create_maps(api: &Plain, names: &[&str]) {
+    for name in names {
+        api.create(config_map(name));
+    }
+}

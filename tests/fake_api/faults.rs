@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
@@ -9,7 +10,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::client::{PATIENCE, Plain, SERVICES, client, config_map, web};
+use crate::client::{JSON, PATIENCE, Plain, SERVICES, client, config_map, web};
 use crate::support::http::run;
 use crate::support::kubernetes::{FakeApi, Fault, Matcher, Rules, Times, objects};
 
@@ -67,11 +68,16 @@ fn answers_that_break_or_end_too_early() {
     assert_eq!(answer.status, 200);
     assert!(serde_json::from_str::<Value>(&answer.text).is_err(), "{}", answer.text);
     api.get(SERVICES).ok();
+    api.inject(Matcher::new("create", ""), Fault::Cut, Times::Next(1));
+    let other = objects::service("test", "other", &[("a", 1, 1)]);
+    let response = run(api.send("POST", SERVICES, JSON, other.to_string())).expect("a head");
+    assert!(run(response.into_body().collect()).is_err());
+    assert!(api.api.get("Service", "test", "other").is_some(), "done, but not answered");
     for fault in [Fault::Cut, Fault::Truncated] {
         api.inject(Matcher::new("watch", "services"), fault.clone(), Times::Next(1));
         let mut watch = api.watch(&format!("{SERVICES}?watch=1"));
         if fault == Fault::Cut {
-            assert_eq!(watch.line(), "ADDED web");
+            assert_eq!(watch.line(), "ADDED other");
         }
         assert_eq!(watch.try_next(), Err(()), "{fault:?}");
     }
@@ -184,4 +190,29 @@ fn the_gateways_client_understands_refusals() {
         assert_eq!(code(services.get("web").await), 401);
     });
     assert_eq!(api.denied().len(), 1);
+}
+
+#[test]
+fn many_writes_at_once_over_tls() {
+    const COUNT: usize = 2000;
+    let api = FakeApi::start();
+    api.create(objects::namespace("test"));
+    let token = api.token("admin", Rules::all());
+    let services: Api<Service> = Api::namespaced(client(&api, &token), "test");
+    let begin = Instant::now();
+    run(async {
+        let post = PostParams::default();
+        let create = async |index: usize| {
+            let name = format!("web-{index}");
+            let service = objects::service("test", &name, &[("http", 80, 8080)]);
+            let service = serde_json::from_value(service).expect("a Service");
+            services.create(&post, &service).await.expect("created");
+        };
+        futures_util::stream::iter(0..COUNT).map(create).buffer_unordered(32).collect::<()>().await;
+    });
+    let time = begin.elapsed();
+    assert_eq!(api.names("Service", "test").len(), COUNT);
+    assert_eq!(api.writes().len(), COUNT);
+    println!("{COUNT} in {time:?}");
+    assert!(time < Duration::from_secs(30), "{time:?}");
 }

@@ -266,6 +266,7 @@ fn events_are_complete() {
         "regarding": { "kind": "Link", "namespace": "test", "name": "east" },
     });
     api.post(EVENTS, &event).ok();
+    assert_eq!(api.events(), [("east".into(), "Mirrored".into(), "text".into())]);
     for field in ["action", "reason", "reportingController", "reportingInstance"] {
         let mut event = event.clone();
         event[field] = "".into();

@@ -10,7 +10,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::client::{PATIENCE, Plain, SERVICES, config_map, web};
+use crate::client::{PATIENCE, Plain, SERVICES, config_map, create_maps, web};
 use crate::support::http::run;
 use crate::support::kubernetes::{Fault, Matcher, Options, Times, objects};
 
@@ -111,7 +111,7 @@ fn a_forgotten_version_is_gone() {
 
     let api = Plain::with(Options { gone_is_status: true, history: 2, ..Options::default() });
     let path = format!("{MAPS}?watch=true&resourceVersion={}", api.version());
-    ["a", "b"].map(|name| api.create(config_map(name)));
+    create_maps(&api, &["a", "b"]);
     assert_eq!(api.watch(&path).line(), "ADDED a", "the last two are remembered");
     api.create(config_map("c"));
     assert_eq!(api.get(&path).why(), (410, "Expired".into()));
@@ -170,7 +170,7 @@ fn a_watch_from_the_future_waits_for_it() {
     let api = Plain::start();
     let version = api.version() + 2;
     let mut watch = api.watch(&format!("{MAPS}?watch=true&resourceVersion={version}"));
-    ["a", "b", "c"].map(|name| api.create(config_map(name)));
+    create_maps(&api, &["a", "b", "c"]);
     assert_eq!(watch.line(), "ADDED c");
 }
 
@@ -197,7 +197,7 @@ fn text(event: &Event<ConfigMap>) -> String {
 #[test]
 fn the_gateways_client_lists_in_pieces_watches_and_lists_again() {
     let api = Plain::start();
-    ["a", "b", "c", "d", "e"].map(|name| api.create(config_map(name)));
+    create_maps(&api, &["a", "b", "c", "d", "e"]);
     let maps: Api<ConfigMap> = Api::namespaced(api.client(), "test");
     run(async {
         let config = watcher::Config::default().page_size(2);

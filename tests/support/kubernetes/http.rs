@@ -53,7 +53,9 @@ async fn respond(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
-    let (token, account) = authenticate(shared, &request)?;
+    let known = authenticate(shared, &request);
+    shared.log.lock().expect("whole").unauthorized += usize::from(known.is_err());
+    let (token, account) = known?;
     let path = request.uri().path().to_owned();
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     if request.method() == hyper::Method::GET {

@@ -19,6 +19,8 @@ use super::error::ApiError;
 use super::resources::{Kind, Resource};
 use super::schema;
 
+/// An address with its ports, and whether it is ready at each, by keys that sort them.
+type Addresses = BTreeMap<String, (Value, BTreeMap<String, (Value, bool)>)>;
 /// Ports of a subset, and the addresses behind them.
 type Subsets = BTreeMap<Vec<String>, (Value, Vec<Value>, Vec<Value>)>;
 
@@ -173,8 +175,7 @@ fn service(object: &mut Value) {
 /// A server stores Endpoints in an order of its own: addresses sorted and each once (not ready wins),
 /// subsets with the same addresses made one, and ports in an order that nobody chose.
 pub fn repack(object: &mut Value) {
-    let mut by_address: BTreeMap<String, (Value, BTreeMap<String, (Value, bool)>)> =
-        BTreeMap::new();
+    let mut by_address = Addresses::new();
     for subset in object["subsets"].as_array().into_iter().flatten() {
         // A subset without ports keeps its addresses.
         let ports = match subset["ports"].as_array() {

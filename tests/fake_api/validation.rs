@@ -274,13 +274,28 @@ fn events_are_complete() {
     }
     for (pointer, value, field) in [
         ("/type", "Bad".into(), "type"),
-        ("/note", "x".repeat(1025), "note"),
+        ("/note", "x".repeat(1025), "message"),
         ("/reason", "x".repeat(129), "reason"),
-        ("/regarding/namespace", "other".into(), "regarding.namespace"),
+        ("/reportingController", "a b".into(), "reportingController"),
+        ("/regarding/namespace", String::new(), "involvedObject.namespace"),
     ] {
         let event = with(event.clone(), pointer, value.into());
         assert_eq!(api.post(EVENTS, &event).fields(), [field]);
     }
+    let path = format!("{EVENTS}/e");
+    assert_eq!(api.merge(&path, &json!({ "note": "other" })).fields(), ["message"]);
+    let once =
+        json!({ "series": { "count": 1, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } });
+    assert_eq!(api.merge(&path, &once).fields(), ["series.count"]);
+    let twice =
+        json!({ "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z" } });
+    api.merge(&path, &twice).ok();
+
+    let old = json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": "old" },
+        "reason": "Mirrored", "involvedObject": { "kind": "Link", "namespace": "other" } });
+    let events = "/api/v1/namespaces/test/events";
+    assert_eq!(api.post(events, &old).fields(), ["involvedObject.namespace"]);
+    api.post(events, &with(old, "/involvedObject/namespace", "test".into())).ok();
 }
 
 #[test]

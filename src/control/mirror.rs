@@ -44,6 +44,7 @@ pub mod lease;
 pub mod link;
 pub mod links;
 pub mod local;
+pub mod plan;
 pub mod probe;
 mod probe_service;
 pub mod queue;

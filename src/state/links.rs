@@ -50,6 +50,8 @@ pub struct LinkView {
     pub watches: Vec<WatchView>,
     /// Mirrored services by the reason of their condition.
     pub services: BTreeMap<String, usize>,
+    /// The first of those that are not mirrored, and why.
+    pub not_mirrored: Vec<String>,
     /// Groups of objects that wait for a write or are written.
     pub pending: usize,
     /// The gateway's addresses.

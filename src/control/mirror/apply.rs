@@ -33,7 +33,16 @@ pub enum Writer {
     /// At the API server.
     Api,
     /// Nowhere: they are kept, for a plan.
-    Record(Mutex<Vec<Write>>),
+    Record(Mutex<Vec<Planned>>),
+}
+
+/// A write that was not made.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What is there now.
+    pub before: Option<Object>,
+    /// What would be written.
+    pub write: Write,
 }
 
 /// Which Leases must be held for a write.
@@ -46,6 +55,9 @@ pub struct Permit<'a> {
 /// Why a write did not happen, or may not have.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// Only planned: something has that name.
+    #[error("something has that name")]
+    Taken,
     /// A Lease is not held any more.
     #[error("the lease is not held any more")]
     NotPermitted,
@@ -62,6 +74,7 @@ impl WriteError {
     pub fn failure(&self) -> Option<Failure> {
         match self {
             Self::NotPermitted => None,
+            Self::Taken => Some(Failure::AlreadyExists),
             Self::Timeout(_) => Some(Failure::Unreachable),
             Self::Api(error) => Some(Failure::of(error)),
         }
@@ -98,8 +111,7 @@ impl Writer {
         permit: Permit<'_>,
     ) -> Result<Option<Observed<Object>>, WriteError> {
         if let Self::Record(writes) = self {
-            writes.lock().unwrap_or_else(PoisonError::into_inner).push(write.clone());
-            return Ok(planned(write));
+            return record(writes, client, write, permit).await;
         }
         match write {
             Write::Create(object) => {
@@ -191,6 +203,26 @@ fn delete(version: &Version) -> DeleteParams {
         resource_version: Some(version.resource_version.to_string()),
     };
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// Keeps a write instead of making it, with what is there now.
+async fn record(
+    writes: &Mutex<Vec<Planned>>,
+    client: &Client,
+    write: &Write,
+    permit: Permit<'_>,
+) -> Result<Option<Observed<Object>>, WriteError> {
+    let (kind, key) = match write {
+        Write::Create(object) | Write::Update { object, .. } => (object.kind(), &object.meta().key),
+        Write::Delete { kind, key, .. } => (*kind, key),
+    };
+    let before = look(client, kind, key, permit).await?.map(|found| found.object);
+    if before.is_some() && matches!(write, Write::Create(_)) {
+        return Err(WriteError::Taken);
+    }
+    let planned_write = Planned { before, write: write.clone() };
+    writes.lock().unwrap_or_else(PoisonError::into_inner).push(planned_write);
+    Ok(planned(write))
 }
 
 /// What a write would leave, so that a plan goes on from there.

@@ -59,6 +59,12 @@ impl Hold {
         self.remaining().is_some()
     }
 
+    /// One that is always held: for plans, which write nothing.
+    pub fn assume(&self) {
+        self.ends.store(u64::MAX, Ordering::Release);
+        self.writes_until.store(u64::MAX, Ordering::Release);
+    }
+
     /// Counted from before the renewal was sent: that is no later than when the server took it.
     fn renewed(&self, sent: Instant, duration: Duration) {
         let sent = sent.saturating_duration_since(self.start);

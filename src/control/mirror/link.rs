@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+use super::apply::Writer;
 use super::credentials::{self, Credentials};
 use super::lease::{Candidate, LeaseSettings, Standing};
 use super::local::Local;
@@ -29,6 +30,8 @@ use crate::state::links::AddressView;
 
 /// Linkerd's controllers renew theirs every 2 s and are replaced after 30 s.
 const LINKERD_LEASE: Duration = Duration::from_secs(30);
+/// Services that are not mirrored which `/links` names.
+const MOST_SHOWN: usize = 100;
 /// Errors that `/links` shows.
 const MOST_ERRORS: usize = 10;
 
@@ -150,6 +153,21 @@ impl LinkState {
         (all(&inner.mirrored), all(&inner.federated))
     }
 
+    /// Services that are not mirrored, and why: the first few, in order.
+    pub fn not_mirrored(&self) -> Vec<String> {
+        let inner = self.lock();
+        let all = inner.mirrored.values().chain(inner.federated.values());
+        let bad = all.filter(|status| !status.condition.is_mirrored);
+        let mut bad: Vec<_> = bad
+            .map(|s| {
+                format!("{}: {}: {}", s.remote, s.condition.reason.label(), s.condition.message)
+            })
+            .collect();
+        bad.sort();
+        bad.truncate(MOST_SHOWN);
+        bad
+    }
+
     /// How many mirrored Services there are by the reason of what is said of them.
     pub fn counts(&self) -> Vec<(Arc<str>, usize)> {
         let inner = self.lock();
@@ -222,6 +240,10 @@ fn replace(
 
 /// Runs for ever.
 pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
+    if let Writer::Record(_) = term.writer {
+        link.lease.hold().assume();
+        return work(term, link).await;
+    }
     tokio::join!(link.lease.run(&term.client), status::run(term, link), while_held(term, link));
 }
 

@@ -145,6 +145,12 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         inner.ready.len() + inner.running.len() + inner.later.len()
     }
 
+    /// True when there is nothing to do now: what has failed waits for its time.
+    pub fn is_idle(&self) -> bool {
+        let inner = self.lock();
+        inner.ready.is_empty() && inner.running.is_empty()
+    }
+
     /// True when nothing waits and nothing is worked on.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -71,6 +71,7 @@ fn view_of(link: &LinkState) -> LinkView {
         target: target_view(link),
         watches: remote.watches().into_iter().map(|(r, c, h)| watch(r, c, h)).collect(),
         services: link.counts().into_iter().map(|(reason, n)| (reason.to_string(), n)).collect(),
+        not_mirrored: link.not_mirrored(),
         pending: link.queue.len(),
         addresses: link.addresses.load().to_vec(),
         errors: link.errors(),

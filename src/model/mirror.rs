@@ -21,3 +21,6 @@ pub mod plan;
 pub mod remote;
 pub mod render;
 pub mod status;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Tests of the mirror's decisions: what Linkerd's own tests assert, what they lack, and what must hold
 //! for any input.
 
+mod cluster;
 mod convergence;
 mod created;
 mod deleted;

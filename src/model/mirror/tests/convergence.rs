@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::fixture::{World, gateway, host, hosts, key, meta, ready, service};
+use super::cluster::meta;
+use super::fixture::{World, gateway, host, hosts, key, ready, service};
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{Meta, Object};
 use crate::model::mirror::plan::Write;

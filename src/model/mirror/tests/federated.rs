@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::fixture::{Cluster, key, labels, link_with, port, service};
+use super::cluster::{Cluster, meta};
+use super::fixture::{key, labels, link_with, port, service};
 use crate::model::link::{ExcludedKey, Link};
 use crate::model::mirror::condition::Reason;
 use crate::model::mirror::federated::{
@@ -38,10 +39,9 @@ impl World {
     }
 
     fn with_observed(mut self, annotations: &[(&str, &str)]) -> Self {
-        let mut meta =
-            super::fixture::meta(key(NAME), &[(keys::MIRRORED, "true"), ("old", "label")]);
-        meta.annotations = labels(annotations);
-        self.cluster.put_service(meta);
+        let mut found = meta(key(NAME), &[(keys::MIRRORED, "true"), ("old", "label")]);
+        found.annotations = labels(annotations);
+        self.cluster.put_service(found);
         self
     }
 
@@ -249,7 +249,7 @@ fn a_missing_namespace_and_a_foreign_service_are_said_and_left() {
     world.namespace_exists = true;
     for foreign in [vec![], vec![(keys::MIRRORED, "true"), (keys::CLUSTER, "federated")]] {
         world.cluster = Cluster::default();
-        world.cluster.put_service(super::fixture::meta(key(NAME), &foreign));
+        world.cluster.put_service(meta(key(NAME), &foreign));
         let before = world.cluster.clone();
         let planned = world.settle();
         assert_eq!(planned.conditions[0].1.reason, Reason::Conflict);

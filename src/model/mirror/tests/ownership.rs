@@ -1,6 +1,7 @@
 //! What is not ours is never written, whatever its name.
 
-use super::fixture::{World, key, labels, meta, ready, service};
+use super::cluster::meta;
+use super::fixture::{World, key, labels, ready, service};
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{Kind, MirrorEndpoints, Observed};
 

@@ -143,6 +143,10 @@ impl Mirror {
                         drop(standing.wait_for(|now| *now != Standing::Held).await);
                     };
                     self.term(client, candidate, pod, stop, lost).await;
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    continue;
                 }
                 Standing::HeldBy(holder) => {
                     self.contact.iter().for_each(Latch::open);

@@ -171,3 +171,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

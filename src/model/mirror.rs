@@ -24,3 +24,6 @@ pub mod probe;
 pub mod remote;
 pub mod render;
 pub mod status;
+
+#[cfg(test)]
+mod tests;

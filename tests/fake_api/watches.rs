@@ -89,7 +89,7 @@ fn bookmarks_and_the_timeout() {
         assert_eq!(event["object"]["kind"], "ConfigMap");
         versions.push(event["object"]["metadata"]["resourceVersion"].clone());
     }
-    assert!(versions.len() > 5, "{versions:?}");
+    assert!(versions.len() > 2, "{versions:?}");
     assert_eq!(versions.last(), Some(&api.version().to_string().into()));
     let mut watch = api.watch(&format!("{path}&timeoutSeconds=1"));
     assert_eq!(watch.try_next(), Ok(None), "none that was not asked for");

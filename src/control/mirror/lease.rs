@@ -248,7 +248,9 @@ impl Candidate {
         let is_renewal = old.holder_identity.as_deref() == Some(&settings.identity);
         let transitions = old.lease_transitions.unwrap_or(0);
         let first = before.is_none();
-        let seconds = i32::try_from(settings.duration.as_secs()).unwrap_or(i32::MAX).max(1);
+        // Whole seconds, and never fewer than we count ourselves.
+        let part = u64::from(settings.duration.subsec_nanos() > 0);
+        let seconds = i32::try_from(settings.duration.as_secs() + part).unwrap_or(i32::MAX);
         Lease {
             metadata: self.metadata(before),
             spec: Some(LeaseSpec {

@@ -42,6 +42,8 @@ pub struct LinkState {
     pub name: Arc<str>,
     /// The target cluster's.
     pub cluster: Arc<str>,
+    /// The older Link that has the same target: it works, this one does not.
+    pub older: Option<Arc<str>>,
     /// What it says, and its changes.
     pub spec: watch::Sender<Arc<ParsedLink>>,
     /// Its status: as read at the start, then as sent.
@@ -77,7 +79,7 @@ struct Inner {
 
 impl LinkState {
     /// A Link that does nothing yet.
-    pub fn new(term: &Term, known: &Known) -> Self {
+    pub fn new(term: &Term, known: &Known, older: Option<Arc<str>>) -> Self {
         let link = &known.parsed.link;
         let lease = Candidate::new(LeaseSettings {
             namespace: Arc::clone(&term.settings.namespace),
@@ -89,6 +91,7 @@ impl LinkState {
         Self {
             name: Arc::clone(&link.key.name),
             cluster: Arc::clone(&link.cluster),
+            older,
             spec: watch::Sender::new(Arc::clone(&known.parsed)),
             last_status: Mutex::new(Arc::clone(&known.status)),
             lease,
@@ -240,6 +243,10 @@ fn replace(
 
 /// Runs for ever.
 pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
+    if link.older.is_some() {
+        link.status_changed.notify_one();
+        return status::run(term, link).await;
+    }
     if let Writer::Record(_) = term.writer {
         link.lease.hold().assume();
         return work(term, link).await;
@@ -262,6 +269,7 @@ async fn while_held(term: &Arc<Term>, link: &Arc<LinkState>) {
                     () = lost => {}
                 }
                 tracing::warn!(link = %link.name, "the Link's lease is lost; nothing is written");
+                continue;
             }
             Standing::HeldBy(holder) if now != told => tracing::info!(
                 link = %link.name, %holder,

@@ -20,12 +20,11 @@ use super::term::Term;
 use super::view::{modes, problems};
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Said, Scope, chain, follow};
-use crate::model::kubernetes::index::Index;
+use crate::model::kubernetes::index::{Index, WatchEvent};
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::link::{ParsedLink, parse};
 use crate::model::task::Task;
 use crate::runtime::supervise::Supervisor;
-use crate::state::links::LinkView;
 
 /// Served versions, the one that knows most first.
 const VERSIONS: [&str; 3] = ["v1alpha3", "v1alpha2", "v1alpha1"];
@@ -176,8 +175,11 @@ async fn watch_version(
     let scope = Scope::default();
     follow(api, &scope, &term.links.health, convert, |said| match said {
         Said::Event(event) => {
-            links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
-            changed.notify_one();
+            let is_end = matches!(event, WatchEvent::ListEnds);
+            let news = links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
+            if is_end || !news.is_empty() {
+                changed.notify_one();
+            }
         }
         Said::Failed(Failure::NotFound, _) => missing.notify_one(),
         Said::Failed(failure, text) => {
@@ -194,39 +196,42 @@ async fn reconcile(
     now: BTreeMap<ObjectKey, Known>,
     stop: &CancellationToken,
 ) {
-    let (working, idle) = choose(now);
+    let now = choose(now);
     let is_same = |key: &ObjectKey, old: &Running| {
         let parsed = old.state.parsed();
-        working.get(key).is_some_and(|new| {
+        now.get(key).is_some_and(|(new, older)| {
             let new = &new.parsed.link;
-            new.uid == parsed.link.uid && new.cluster == parsed.link.cluster
+            new.uid == parsed.link.uid
+                && new.cluster == parsed.link.cluster
+                && *older == old.state.older
         })
     };
-    let gone = running.extract_if(.., |key, old| !is_same(key, old));
-    for (_, gone) in gone.collect::<Vec<_>>() {
+    let gone: Vec<_> = running.extract_if(.., |key, old| !is_same(key, old)).collect();
+    for (_, gone) in gone {
         tracing::info!(link = %gone.state.name, "the Link's work ends; its mirrors stay");
         gone.stop.cancel();
         end(term, gone).await;
     }
-    for (key, known) in working {
+    for (key, (known, older)) in now {
         match running.get(&key) {
             Some(old) => tell_link(&old.state, &known),
-            None => drop(running.insert(key, start(term, &known, stop))),
+            None => drop(running.insert(key, start(term, &known, older, stop))),
         }
     }
-    for view in &idle {
-        let older = view.duplicate_of.as_deref().unwrap_or_default();
-        tracing::warn!(link = %view.name, cluster = %view.cluster,
-            "the Link {older} has the same targetClusterName and is older; this one does nothing");
+    let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
+    for state in running.values().map(|running| Arc::clone(&running.state)) {
+        match state.older {
+            None => drop(working.insert(Arc::clone(&state.cluster), state)),
+            Some(_) => idle.push(state),
+        }
     }
-    let states = running.values().map(|r| (Arc::clone(&r.state.cluster), Arc::clone(&r.state)));
-    term.links.replace(states.collect(), idle);
+    term.links.replace(working, idle);
     // Entries of a cluster whose Link is gone go, those of a new one come.
     term.federation.mark_all(term.local.federated());
 }
 
-/// Of Links with one target the oldest works.
-fn choose(now: BTreeMap<ObjectKey, Known>) -> (BTreeMap<ObjectKey, Known>, Vec<LinkView>) {
+/// Of Links with one target the oldest works: the others are given its name.
+fn choose(now: BTreeMap<ObjectKey, Known>) -> BTreeMap<ObjectKey, (Known, Option<Arc<str>>)> {
     let mut oldest: BTreeMap<Arc<str>, (Arc<str>, ObjectKey)> = BTreeMap::new();
     for (key, known) in &now {
         let link = &known.parsed.link;
@@ -236,21 +241,16 @@ fn choose(now: BTreeMap<ObjectKey, Known>) -> (BTreeMap<ObjectKey, Known>, Vec<L
             *best = this;
         }
     }
-    let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
-    for (key, known) in now {
-        match oldest.get(&known.parsed.link.cluster) {
-            Some((_, older)) if *older != key => idle.push(LinkView {
-                name: key.name.to_string(),
-                cluster: known.parsed.link.cluster.to_string(),
-                modes: modes(&known.parsed.link),
-                duplicate_of: Some(older.name.to_string()),
-                field_problems: problems(&known.parsed),
-                ..LinkView::default()
-            }),
-            _ => drop(working.insert(key, known)),
-        }
-    }
-    (working, idle)
+    let older = |key: &ObjectKey, known: &Known| {
+        let (_, oldest) = oldest.get(&known.parsed.link.cluster)?;
+        (oldest != key).then(|| Arc::clone(&oldest.name))
+    };
+    now.into_iter()
+        .map(|(key, known)| {
+            let older = older(&key, &known);
+            (key, (known, older))
+        })
+        .collect()
 }
 
 fn tell_link(state: &LinkState, known: &Known) {
@@ -261,13 +261,23 @@ fn tell_link(state: &LinkState, known: &Known) {
     });
 }
 
-fn start(term: &Arc<Term>, known: &Known, stop: &CancellationToken) -> Running {
+fn start(
+    term: &Arc<Term>,
+    known: &Known,
+    older: Option<Arc<str>>,
+    stop: &CancellationToken,
+) -> Running {
     let link = &known.parsed.link;
-    tracing::info!(link = %link.key.name, cluster = %link.cluster, modes = ?modes(link), "Link found");
-    for problem in &known.parsed.problems {
-        tracing::warn!(link = %link.key.name, field = problem.field, "the Link is wrong: {}", problem.expected);
+    let name = &link.key.name;
+    tracing::info!(link = %name, cluster = %link.cluster, modes = ?modes(link), "Link found");
+    if let Some(older) = &older {
+        tracing::warn!(link = %name, cluster = %link.cluster,
+            "the Link {older} has the same targetClusterName and is older; this one does nothing");
     }
-    let state = Arc::new(LinkState::new(term, known));
+    for problem in problems(&known.parsed) {
+        tracing::warn!(link = %name, "the Link is wrong: {problem}");
+    }
+    let state = Arc::new(LinkState::new(term, known, older));
     let stop = stop.child_token();
     let supervisor = Supervisor::new(&term.metrics, &stop);
     let (term, of) = (Arc::clone(term), Arc::clone(&state));
@@ -287,6 +297,8 @@ async fn end(term: &Term, ended: Running) {
         tracing::warn!(link = %ended.state.name, "the Link's task does not end; left behind");
     }
     ended.state.lease.release(&term.client).await;
-    term.metrics.gateway_gone(&ended.state.cluster);
-    term.metrics.mirror_gone(&ended.state.cluster);
+    if ended.state.older.is_none() {
+        term.metrics.gateway_gone(&ended.state.cluster);
+        term.metrics.mirror_gone(&ended.state.cluster);
+    }
 }

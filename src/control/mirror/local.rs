@@ -122,11 +122,15 @@ impl Local {
         all.map(group_of).collect()
     }
 
-    /// Mirror Services of `cluster`.
-    pub fn count_of(&self, cluster: &str) -> usize {
+    /// Mirror Services of each cluster.
+    pub fn counts(&self) -> HashMap<Arc<str>, usize> {
         let inner = self.lock();
+        let mut counts = HashMap::new();
         let services = inner.mirrors[place(Kind::Service)].iter();
-        services.filter(|(_, service)| service.object.meta().is_mirror_of(cluster)).count()
+        for cluster in services.filter_map(|(_, s)| s.object.meta().labels.get(keys::CLUSTER)) {
+            *counts.entry(Arc::clone(cluster)).or_insert(0) += 1;
+        }
+        counts
     }
 
     /// The members that federated Services here are for, and local ones that want to be.

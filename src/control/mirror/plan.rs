@@ -92,10 +92,6 @@ fn open(term: &Term) -> Vec<String> {
     if !term.links.is_complete() {
         open.push(problem.map_or("the Links are not listed".to_owned(), |text| text.to_string()));
     }
-    for view in term.links.idle() {
-        let older = view.duplicate_of.unwrap_or_default();
-        tracing::debug!(link = view.name, older, "a Link without work");
-    }
     let links = term.links.working();
     open.extend(
         links.iter().filter_map(|link| Some(format!("Link {}: {}", link.name, waits(link)?))),

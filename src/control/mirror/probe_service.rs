@@ -106,8 +106,7 @@ async fn one(
         Err(error) => return Err(error),
         Ok(found) => {
             let labels = &found["metadata"]["labels"];
-            let is_ours = labels[keys::CLUSTER] == *link.cluster
-                || labels[keys::MIRRORED_GATEWAY] == keys::TRUE;
+            let is_ours = labels[keys::CLUSTER] == *link.cluster;
             if !is_ours || contains(&found, wanted) {
                 return Ok(());
             }

@@ -130,8 +130,17 @@ fn status_of(link: &LinkState) -> LinkStatus {
     LinkStatus { conditions, mirrored, federated, generation: parsed.link.generation }
 }
 
-/// Why its work is not done, when that is because of its Lease.
+/// Why its work is not done, when that is because of another Link, or of its Lease.
 fn left_alone(link: &LinkState) -> Option<LinkCondition> {
+    let kind = LinkConditionType::ServicesMirrored;
+    if let Some(older) = &link.older {
+        let message = format!(
+            "the Link {older} has the same targetClusterName and is older: it works, this one does \
+             nothing; delete one of them or give it another targetClusterName"
+        );
+        let status = ConditionStatus::False;
+        return Some(LinkCondition { kind, status, reason: "DuplicateTarget", message });
+    }
     let lease = format!("the lease service-mirror-write-{}", link.name);
     let (status, reason, message) = match &*link.lease.standing().borrow() {
         Standing::Held | Standing::Unknown => return None,
@@ -146,7 +155,7 @@ fn left_alone(link: &LinkState) -> Option<LinkCondition> {
             (ConditionStatus::Unknown, failure.reason(), format!("{lease} cannot be taken: {text}"))
         }
     };
-    Some(LinkCondition { kind: LinkConditionType::ServicesMirrored, status, reason, message })
+    Some(LinkCondition { kind, status, reason, message })
 }
 
 fn credentials(link: &LinkState) -> LinkCondition {

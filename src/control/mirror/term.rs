@@ -27,7 +27,6 @@ use crate::model::mirror::group::GroupKey;
 use crate::model::mirror::remote::{EndpointObjects, Options};
 use crate::observe::metrics::Metrics;
 use crate::state::State;
-use crate::state::links::LinkView;
 
 /// One term of leadership.
 pub struct Term {
@@ -125,14 +124,14 @@ struct Inner {
     /// By target cluster: each has one Link that works.
     working: BTreeMap<Arc<str>, Arc<LinkState>>,
     /// Links that do not work because an older one has their target.
-    idle: Vec<LinkView>,
+    idle: Vec<Arc<LinkState>>,
     version: Option<&'static str>,
     problem: Option<Arc<str>>,
 }
 
 impl Registry {
-    /// Takes the Links that work and the views of those that do not.
-    pub fn replace(&self, working: BTreeMap<Arc<str>, Arc<LinkState>>, idle: Vec<LinkView>) {
+    /// Takes the Links that work, by their targets, and those that do not.
+    pub fn replace(&self, working: BTreeMap<Arc<str>, Arc<LinkState>>, idle: Vec<Arc<LinkState>>) {
         let mut inner = self.lock();
         inner.working = working;
         inner.idle = idle;
@@ -166,8 +165,8 @@ impl Registry {
         self.lock().working.values().cloned().collect()
     }
 
-    /// The views of those that do not.
-    pub fn idle(&self) -> Vec<LinkView> {
+    /// Those that do not.
+    pub fn idle(&self) -> Vec<Arc<LinkState>> {
         self.lock().idle.clone()
     }
 

@@ -26,14 +26,16 @@ pub async fn run(term: &Arc<Term>) {
 fn publish(term: &Term) {
     let (version, problem) = term.links.standing();
     let working = term.links.working();
+    let mirrors = term.local.counts();
     for link in &working {
-        term.metrics.mirror_services(&link.cluster, term.local.count_of(&link.cluster));
+        let count = mirrors.get(&link.cluster).copied().unwrap_or(0);
+        term.metrics.mirror_services(&link.cluster, count);
         let is_conflict = |(reason, _): &&(Arc<str>, usize)| **reason == *Reason::Conflict.label();
         let conflicts = link.counts().iter().find(is_conflict).map_or(0, |(_, count)| *count);
         term.metrics.mirror_conflicts(&link.cluster, conflicts);
     }
     let mut links: Vec<_> = working.iter().map(|link| view_of(link)).collect();
-    links.extend(term.links.idle());
+    links.extend(term.links.idle().iter().map(|link| view_of(link)));
     links.sort_by(|a, b| a.name.cmp(&b.name));
     let local = term
         .local
@@ -64,7 +66,7 @@ fn view_of(link: &LinkState) -> LinkView {
         cluster: link.cluster.to_string(),
         modes: modes(&parsed.link),
         active: link.is_active(),
-        duplicate_of: None,
+        duplicate_of: link.older.as_ref().map(ToString::to_string),
         lease_holder,
         field_problems: problems(&parsed),
         credentials: credentials_view(link),

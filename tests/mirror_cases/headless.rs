@@ -8,7 +8,7 @@ use crate::whole::{
     annotations, endpoint_annotations, endpoint_ports, endpoints_object, labels, ports,
     slice_object, whole,
 };
-use crate::world::{APPS, GATEWAY, QUIET, World, text, version};
+use crate::world::{APPS, GATEWAY, World, text, version};
 
 const HEADLESS: &str = "headless_services = true";
 
@@ -248,7 +248,8 @@ fn cleanup_of_hosts_respects_namespaces() {
     let label = json!({ "metadata": { "labels": { "mirror.linkerd.io/exported": null } } });
     world.east.patch("Service", "ns1", "set", &label);
     world.west.wait_for("none", |west| west.names("Service", "ns1").is_empty());
-    world.quiet(QUIET, |line| line.contains("links"));
+    world.settle();
+    assert_eq!(world.west.names("Endpoints", "ns1"), Vec::<String>::new());
     assert_eq!(world.west.names("Service", "ns2"), all);
     let writes = world.west.writes();
     assert!(writes.iter().all(|write| write.access.namespace != "ns2"), "{writes:?}");

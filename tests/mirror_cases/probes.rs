@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub enum Answer {
 struct Address {
     answer: Mutex<Answer>,
     count: AtomicUsize,
+    /// So many probes more are cut.
+    failures: AtomicUsize,
 }
 
 /// A running one.
@@ -53,6 +55,11 @@ impl Probes {
         *self.addresses[address].answer.lock().expect("whole") = answer;
     }
 
+    /// So many probes fail before they are answered again.
+    pub fn fail_next(&self, address: &str, failures: usize) {
+        self.addresses[address].failures.store(failures, Ordering::SeqCst);
+    }
+
     /// Probes so far at one of the addresses.
     pub fn count(&self, address: &str) -> usize {
         self.addresses[address].count.load(Ordering::SeqCst)
@@ -60,8 +67,11 @@ impl Probes {
 }
 
 fn serve(listener: TcpListener) -> Arc<Address> {
-    let state =
-        Arc::new(Address { answer: Mutex::new(Answer::Status(200)), count: AtomicUsize::new(0) });
+    let state = Arc::new(Address {
+        answer: Mutex::new(Answer::Status(200)),
+        count: AtomicUsize::new(0),
+        failures: AtomicUsize::new(0),
+    });
     let of = Arc::clone(&state);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -80,6 +90,10 @@ fn connection(mut stream: TcpStream, of: &Address) {
             return;
         }
         of.count.fetch_add(1, Ordering::SeqCst);
+        let left = |left: usize| left.checked_sub(1);
+        if of.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            return;
+        }
         let answer = *of.answer.lock().expect("whole");
         match answer {
             Answer::Reset => return,
@@ -95,10 +109,4 @@ fn connection(mut stream: TcpStream, of: &Address) {
             }
         }
     }
-}
-
-/// A port at `address` that nobody listens at.
-pub fn unused(address: &str) -> SocketAddr {
-    let listener = TcpListener::bind((address, 0)).expect("a port");
-    listener.local_addr().expect("bound")
 }

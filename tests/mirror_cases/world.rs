@@ -1,6 +1,7 @@
 //! Two fake clusters and the fixtures' Link: `west` mirrors what `east` exports. The values are those
 //! of Linkerd's own tests: cluster `remote`, domain `cluster.local`, gateway 192.0.2.127:888.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl World {
 
     /// Starts a mirror; `more` is appended to its `[mirror]`.
     pub fn start(&self, more: &str) -> Gateway {
-        self.builder(&self.own, more).spawn()
+        up(self.builder(&self.own, more).spawn())
     }
 
     /// The same, with another token and not started yet.
@@ -167,9 +168,21 @@ impl World {
     }
 }
 
-/// Of both clusters: gateways may be at loopback addresses, which a real server refuses.
+/// Of both clusters: gateways may be at loopback addresses, which a real server refuses, and Links
+/// are those of the project's CRD.
 pub fn options() -> Options {
-    Options { allow_loopback: true, ..Options::default() }
+    Options { allow_loopback: true, crds: vec![crd()], ..Options::default() }
+}
+
+/// The CRD of Links that the project ships: it keeps our conditions, and takes numbers for ports.
+pub fn crd() -> Value {
+    serde_yaml_ng::from_str(include_str!("../../config/crds/link.yaml")).expect("YAML")
+}
+
+/// Waits until a process that was started serves its admin API.
+pub fn up(gateway: Gateway) -> Gateway {
+    gateway.eventually("the admin API", |gateway| TcpStream::connect(gateway.admin).is_ok());
+    gateway
 }
 
 /// Creates a Service with Endpoints and an EndpointSlice.

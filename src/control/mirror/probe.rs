@@ -11,7 +11,7 @@
 //! gateway's fault.
 
 use std::error::Error;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::model::identity::Identity;
 use crate::model::mirror::probe::{Failure, Probed, Unasked};
@@ -100,13 +100,11 @@ impl Prober {
 
     /// Waits, and notices meanwhile when the kept connection ends.
     pub async fn wait(&mut self, duration: Duration) {
-        let idle = async {
-            if let Some(kept) = &mut self.kept {
-                drive(&mut kept.driver, pending::<()>()).await;
-            }
-        };
-        // It is never ready.
-        let _ = timeout(duration, idle).await;
+        let pause = sleep(duration);
+        match &mut self.kept {
+            Some(kept) => drive(&mut kept.driver, pause).await,
+            None => pause.await,
+        }
     }
 
     /// One probe, with the credentials in use. It ends within the target's timeout, and half a

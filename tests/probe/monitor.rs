@@ -173,7 +173,6 @@ fn a_gateway_that_is_down_before_the_start_is_found_and_found_again_when_it_come
         say(stream, || if up.load(Ordering::SeqCst) { OK } else { NOT_READY });
     });
     watching(spec("127.0.0.1", Some(port)), State::default(), None, async |mut watched| {
-        assert!(!watched.state.borrow().is_probing, "nothing is said before it runs");
         watched.until("its address", |s| s.addresses.len() == 1).await;
         assert_eq!(watched.readiness()[0].1, Liveness::Unknown);
         assert!(watched.readiness()[0].2, "ready until the threshold");
@@ -298,6 +297,26 @@ fn a_real_gateway_goes_and_comes_back_at_its_address() {
         };
         assert!(probes("true") >= 3 && probes("false") >= 3);
         drop(again);
+    });
+}
+
+#[test]
+fn an_address_is_asked_once_a_period_and_not_more_whatever_it_says() {
+    let port = listen(&["127.0.0.1", "127.0.0.2"], |ip, stream| {
+        say(stream, || if ip == IpAddr::from([127, 0, 0, 1]) { OK } else { NOT_READY });
+    });
+    // Nobody listens at the third.
+    let all = spec("127.0.0.1,127.0.0.2,127.0.0.3", Some(port));
+    watching(all, State::default(), None, async |watched| {
+        tokio::time::sleep(PERIOD * 10).await;
+        let count = |success: &str| {
+            let series = format!(
+                "gateway_probes{{target_cluster_name=\"west\",probe_successful=\"{success}\"}}"
+            );
+            watched.metric(&series).and_then(|value| value.parse::<u64>().ok()).unwrap_or_default()
+        };
+        let (good, bad) = (count("true"), count("false"));
+        assert!((2..=11).contains(&good) && (4..=22).contains(&bad), "{good} good, {bad} bad");
     });
 }
 

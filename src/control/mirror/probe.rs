@@ -59,6 +59,11 @@ pub struct Target {
     pub timeout: Duration,
 }
 
+/// A `probeSpec.path`; `None` for what is no path of HTTP.
+pub fn path(text: &str) -> Option<PathAndQuery> {
+    PathAndQuery::try_from(text).ok().filter(|_| text.starts_with('/'))
+}
+
 /// Probes one address, again and again.
 pub struct Prober {
     target: Target,
@@ -282,4 +287,19 @@ fn of_fault(fault: Fault) -> Probed {
         Fault::Tls => Failure::Tls,
         Fault::Closed => Failure::Closed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_begins_with_a_slash_and_holds_nothing_that_breaks_a_request() {
+        for good in ["/ready", "/ready?a=b", "/"] {
+            assert_eq!(path(good).expect("a path").as_str(), good);
+        }
+        for bad in ["", "ready", "/a b", "/a\r\nhost: x", "http://x/ready"] {
+            assert_eq!(path(bad), None, "{bad:?}");
+        }
+    }
 }

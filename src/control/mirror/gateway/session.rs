@@ -276,9 +276,12 @@ impl<'m> Session<'m> {
     /// `gateway_alive`: one address is enough. It stays as it was while that is not known.
     fn tell_alive(&self) {
         let of = |liveness| self.probed.values().filter(move |a| a.tracker.liveness() == liveness);
-        let no_address = self.probed.is_empty() && self.names.values().all(|n| n.problem.is_some());
         let is_alive = of(Liveness::Alive).next().is_some();
-        let is_down = no_address || of(Liveness::Down).count() == self.probed.len();
+        let is_down = match self.probed.len() {
+            // Without an address it is down when no name is left that may still be answered.
+            0 => self.names.values().all(|name| name.problem.is_some()),
+            all => of(Liveness::Down).count() == all,
+        };
         if self.spec.probe.is_some() && (is_alive || is_down) {
             self.monitor.metrics.gateway_alive(&self.spec.cluster, is_alive);
         }

@@ -1,7 +1,7 @@
 //! The mirror as a process between two API servers: what it writes, what it never does, and who may
 //! do it.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+#![allow(clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
 
 mod support;
 
@@ -85,9 +85,14 @@ impl Pair {
         )
     }
 
-    /// Starts one.
+    /// Starts one and waits until it leads, or knows who does.
     pub fn start(&self) -> Gateway {
-        self.builder().spawn()
+        let mirror = self.builder().spawn();
+        mirror.line("its place", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message == "leading the mirror" || message == "another replica leads the mirror"
+        });
+        mirror
     }
 
     /// The addresses of a mirror's Endpoints: ready ones, and those that are not.

@@ -27,6 +27,7 @@ use crate::model::task::Task;
 
 mod bounded;
 mod certificates;
+mod dns;
 mod http;
 mod kinds;
 mod labels;
@@ -40,6 +41,8 @@ mod transport;
 use bounded::Bounded;
 pub use certificates::Certificate;
 use certificates::Certificates;
+use dns::Dns;
+pub use dns::DnsClient;
 use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
@@ -66,15 +69,6 @@ pub enum Waiting {
     Handshake,
 }
 
-/// Whose name was resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DnsClient {
-    /// A route's.
-    Route,
-    /// That of a gateway which the mirror probes.
-    Mirror,
-}
-
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -93,8 +87,7 @@ pub struct Metrics {
     watermark: Gauge,
     ejections: Counter,
     connects: Results,
-    /// In the order of [`DnsClient`].
-    dns: [Results; 2],
+    dns: Dns,
     certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -155,7 +148,7 @@ impl Metrics {
             watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
-            dns: dns_results(&mut r),
+            dns: Dns::new(&mut r),
             certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
@@ -321,16 +314,6 @@ impl Metrics {
         self.connects.count(ok);
     }
 
-    /// One DNS resolution ended.
-    pub fn dns(&self, client: DnsClient, ok: bool) {
-        let [route, mirror] = &self.dns;
-        match client {
-            DnsClient::Route => route,
-            DnsClient::Mirror => mirror,
-        }
-        .count(ok);
-    }
-
     /// Changed credentials are in use since `now`; `all` are their certificates.
     pub fn credentials_loaded(
         &self,
@@ -375,12 +358,6 @@ impl Metrics {
         ];
         self.tls.get_or_create(&labels).set(1);
     }
-}
-
-/// In the order of [`DnsClient`].
-fn dns_results(r: &mut Registry) -> [Results; 2] {
-    let family = add(r, "control_dns_resolutions", "DNS resolutions");
-    ["route", "mirror"].map(|client| Results::of(&family, &[("client", client)]))
 }
 
 /// In the order of [`Skipped::ALL`].

@@ -11,7 +11,7 @@
 //! gateway's fault.
 
 use std::error::Error;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::model::identity::Identity;
 use crate::model::mirror::probe::{Failure, Probed, Unasked};
@@ -57,6 +57,11 @@ pub struct Target {
     pub identity: Option<Identity>,
     /// From the connect to the head of the answer.
     pub timeout: Duration,
+}
+
+/// A `probeSpec.path`; `None` for what is no path of HTTP.
+pub fn path(text: &str) -> Option<PathAndQuery> {
+    PathAndQuery::try_from(text).ok().filter(|_| text.starts_with('/'))
 }
 
 /// Probes one address, again and again.
@@ -100,13 +105,11 @@ impl Prober {
 
     /// Waits, and notices meanwhile when the kept connection ends.
     pub async fn wait(&mut self, duration: Duration) {
-        let idle = async {
-            if let Some(kept) = &mut self.kept {
-                drive(&mut kept.driver, pending::<()>()).await;
-            }
-        };
-        // It is never ready.
-        let _ = timeout(duration, idle).await;
+        let pause = sleep(duration);
+        match &mut self.kept {
+            Some(kept) => drive(&mut kept.driver, pause).await,
+            None => pause.await,
+        }
     }
 
     /// One probe, with the credentials in use. It ends within the target's timeout, and half a
@@ -284,4 +287,19 @@ fn of_fault(fault: Fault) -> Probed {
         Fault::Tls => Failure::Tls,
         Fault::Closed => Failure::Closed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_begins_with_a_slash_and_holds_nothing_that_breaks_a_request() {
+        for good in ["/ready", "/ready?a=b", "/"] {
+            assert_eq!(path(good).expect("a path").as_str(), good);
+        }
+        for bad in ["", "ready", "/a b", "/a\r\nhost: x", "http://x/ready"] {
+            assert_eq!(path(bad), None, "{bad:?}");
+        }
+    }
 }

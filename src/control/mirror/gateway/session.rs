@@ -12,7 +12,7 @@ use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
-use super::{AddressState, GatewayMonitor, GatewaySpec, GatewayState, NameState};
+use super::{AddressState, GatewayMonitor, GatewaySpec, GatewayState, NameState, ProbeSpec};
 use crate::control::dns::RETRY;
 use crate::control::mirror::probe::Prober;
 use crate::model::mirror::addresses::{Addresses, Answer, GatewayAddress};
@@ -92,26 +92,33 @@ impl<'m> Session<'m> {
         }
         self.tell_enabled();
         if old.probe != self.spec.probe {
-            let same = old.probe.as_ref().zip(self.spec.probe.as_ref());
-            let asks_the_same = same.is_some_and(|(old, new)| old.asks_as(new));
-            let threshold = self.spec.probe.as_ref().map(|probe| probe.threshold);
-            for address in self.probed.values_mut() {
-                address.running = None;
-                match threshold {
-                    None => *address = Address::new(1, None),
-                    Some(threshold) => address.tracker.set_threshold(threshold),
-                }
-                if !asks_the_same {
-                    address.tracker.forget();
-                    (address.latency, address.unasked) = (None, None);
-                }
-            }
-            let all: Vec<_> = self.probed.keys().copied().collect();
-            all.into_iter().for_each(|ip| self.start_probing(ip));
+            self.probe_otherwise(old.probe.as_ref());
         }
         self.addresses.replace(&self.spec.addresses);
         self.follow_names();
         self.follow_addresses();
+    }
+
+    /// The Link says otherwise how to probe than `old` did.
+    fn probe_otherwise(&mut self, old: Option<&ProbeSpec>) {
+        let new = self.spec.probe.clone();
+        let both = old.zip(new.as_ref());
+        let asks_the_same = both.is_some_and(|(old, new)| old.asks_as(new));
+        for address in self.probed.values_mut() {
+            match &new {
+                None => *address = Address::new(1, None),
+                Some(new) => address.tracker.set_threshold(new.threshold),
+            }
+            if !asks_the_same {
+                address.tracker.forget();
+                (address.latency, address.unasked) = (None, None);
+            }
+        }
+        // Another threshold alone is no reason to ask anew.
+        if !(asks_the_same && both.is_some_and(|(old, new)| old.schedule == new.schedule)) {
+            let all: Vec<_> = self.probed.keys().copied().collect();
+            all.into_iter().for_each(|ip| self.start_probing(ip));
+        }
     }
 
     /// Takes what has ended, and starts what is next.
@@ -269,9 +276,12 @@ impl<'m> Session<'m> {
     /// `gateway_alive`: one address is enough. It stays as it was while that is not known.
     fn tell_alive(&self) {
         let of = |liveness| self.probed.values().filter(move |a| a.tracker.liveness() == liveness);
-        let no_address = self.probed.is_empty() && self.names.values().all(|n| n.problem.is_some());
         let is_alive = of(Liveness::Alive).next().is_some();
-        let is_down = no_address || of(Liveness::Down).count() == self.probed.len();
+        let is_down = match self.probed.len() {
+            // Without an address it is down when no name is left that may still be answered.
+            0 => self.names.values().all(|name| name.problem.is_some()),
+            all => of(Liveness::Down).count() == all,
+        };
         if self.spec.probe.is_some() && (is_alive || is_down) {
             self.monitor.metrics.gateway_alive(&self.spec.cluster, is_alive);
         }

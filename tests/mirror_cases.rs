@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "mirror_cases/access.rs"]
+mod access;
 #[path = "mirror_cases/federated.rs"]
 mod federated;
 #[path = "mirror_cases/flat.rs"]
@@ -16,6 +18,10 @@ mod gateway_health;
 mod gateway_mode;
 #[path = "mirror_cases/headless.rs"]
 mod headless;
+#[path = "mirror_cases/leader.rs"]
+mod leader;
+#[path = "mirror_cases/link_fields.rs"]
+mod link_fields;
 #[path = "mirror_cases/ownership.rs"]
 mod ownership;
 #[path = "mirror_cases/probes.rs"]

@@ -117,11 +117,23 @@ fn a_bad_kubeconfig_marks_its_link_and_nothing_else() {
     world.wait_addresses("web-north", &["192.0.2.9"], &[]);
     for (text, says) in [
         ("no: [kubeconfig", "kubeconfig"),
-        (&*with_user(&world, json!({ "exec": { "apiVersion": "client.authentication.k8s.io/v1",
-            "command": "touch", "args": ["/tmp/never"] } })), "exec"),
+        (
+            &*with_user(
+                &world,
+                json!({ "exec": { "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "touch", "args": ["/tmp/never"] } }),
+            ),
+            "exec",
+        ),
         (&*with_user(&world, json!({ "tokenFile": "/etc/passwd" })), "file"),
-        (&*with_user(&world, json!({ "client-key": "/etc/passwd",
-            "client-certificate": "/etc/passwd" })), "file"),
+        (
+            &*with_user(
+                &world,
+                json!({ "client-key": "/etc/passwd",
+            "client-certificate": "/etc/passwd" }),
+            ),
+            "file",
+        ),
     ] {
         world.west.apply(secret_of(text));
         world.west.wait_for(&format!("a condition about {says}"), |west| {
@@ -206,7 +218,9 @@ fn a_role_without_namespaces_cannot_filter_them() {
     world.serve(exported("new"), &["10.1.0.1"]);
     world.quiet(QUIET, |line| line.contains("links") || line.contains("events"));
     assert!(world.has("Endpoints", "web-remote") && !world.has("Service", "new-remote"));
-    let lists = |rules: &str| Rules::from_yaml(&rules.replace("services]", "services, namespaces]"), SYSTEM);
+    let lists = |rules: &str| {
+        Rules::from_yaml(&rules.replace("services]", "services, namespaces]"), SYSTEM)
+    };
     world.east.allow(&world.remote, lists(LINKERDS_ROLE));
     let label = json!({ "metadata": { "labels": { "linkerd.io/is-remote-discovery": "true" } } });
     world.east.patch("Namespace", "", APPS, &label);

@@ -8,7 +8,8 @@ use crate::probes::{Answer, Probes};
 use crate::support::gateway::Gateway;
 use crate::support::kubernetes::{Fault, Matcher, Rules, Times};
 use crate::world::{
-    APPS, CLUSTER, GATEWAY, QUIET, SYSTEM, World, condition, exported, links, probed_link, shown, up,
+    APPS, CLUSTER, GATEWAY, QUIET, SYSTEM, World, condition, exported, links, probed_link, shown,
+    up,
 };
 
 /// A process with a token and a host name of its own.

@@ -100,9 +100,7 @@ fn a_selector_of_namespaces_filters_them() {
         world.serve(service, &["10.1.0.1"]);
     }
     let _mirror = world.start("");
-    let has = |namespace: &str| {
-        world.west.get("Endpoints", namespace, "web-remote").is_some()
-    };
+    let has = |namespace: &str| world.west.get("Endpoints", namespace, "web-remote").is_some();
     world.west.wait_for("the one of prod", |_| has("prod"));
     world.settle();
     assert!(!has("dev") && !has(APPS));

@@ -4,5 +4,7 @@
 pub mod admin;
 pub mod credentials;
 pub mod discovery;
+pub mod dns;
 pub mod kubernetes;
 pub mod memory;
+pub mod mirror;

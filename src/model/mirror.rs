@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock, and nothing here writes what is not ours.
 
+pub mod addresses;
 pub mod condition;
 mod copy;
 pub mod desired;
@@ -14,10 +15,12 @@ pub mod federated;
 pub mod group;
 mod headless;
 pub mod keys;
+pub mod liveness;
 pub mod name;
 pub mod object;
 mod parts;
 pub mod plan;
+pub mod probe;
 pub mod remote;
 pub mod render;
 pub mod status;

@@ -27,9 +27,11 @@ use crate::model::task::Task;
 
 mod bounded;
 mod certificates;
+mod dns;
 mod http;
 mod kinds;
 mod labels;
+mod mirror;
 mod series;
 mod slots;
 #[cfg(test)]
@@ -39,10 +41,13 @@ mod transport;
 use bounded::Bounded;
 pub use certificates::Certificate;
 use certificates::Certificates;
+use dns::Dns;
+pub use dns::DnsClient;
 use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
 use labels::{AdminLabels, Labels, WorkerLabels};
+use mirror::Mirror;
 pub use transport::Transport;
 use transport::Transports;
 
@@ -82,7 +87,7 @@ pub struct Metrics {
     watermark: Gauge,
     ejections: Counter,
     connects: Results,
-    dns: Results,
+    dns: Dns,
     certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -100,6 +105,7 @@ pub struct Metrics {
     authorized: Verdicts,
     denied: Verdicts,
     http: Http,
+    mirror: Mirror,
 }
 
 impl Metrics {
@@ -142,12 +148,7 @@ impl Metrics {
             watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
-            dns: Results::new(
-                &mut r,
-                "control_dns_resolutions",
-                "DNS resolutions",
-                &[("client", "route")],
-            ),
+            dns: Dns::new(&mut r),
             certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
@@ -169,6 +170,7 @@ impl Metrics {
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
+            mirror: Mirror::new(),
             registry: r,
         })
     }
@@ -180,6 +182,7 @@ impl Metrics {
         // Writing to a string cannot fail, so an error would be a metric that cannot be written.
         let written = text::encode_registry(&mut out, &self.registry)
             .and_then(|()| self.http.write(&mut out))
+            .and_then(|()| self.mirror.write(&mut out))
             .and_then(|()| text::encode_eof(&mut out));
         match written {
             Ok(()) => out,
@@ -309,11 +312,6 @@ impl Metrics {
     /// One connect to one endpoint ended.
     pub fn endpoint_connect(&self, ok: bool) {
         self.connects.count(ok);
-    }
-
-    /// One DNS resolution of a route ended.
-    pub fn dns(&self, ok: bool) {
-        self.dns.count(ok);
     }
 
     /// Changed credentials are in use since `now`; `all` are their certificates.

@@ -4,5 +4,6 @@
 pub mod admin;
 pub mod credentials;
 pub mod discovery;
+pub mod enforce;
 pub mod kubernetes;
 pub mod memory;

@@ -39,6 +39,8 @@ tasks! {
     Dns = "dns", "the name's last good answer stays in use meanwhile";
     /// Says that a worker lives.
     Heartbeat = "heartbeat", "the worker's connections go on; /ready says no if it stays away for 5 s";
+    /// Follows the Services of our own cluster.
+    Kubernetes = "kubernetes", "changes of exported Services and their pods are not seen meanwhile; what was known stays in use";
     /// Watches memory.
     Memory = "memory", "limits.memory_watermark is not watched meanwhile";
     /// Reads the configuration again; it is not started again.

@@ -29,6 +29,7 @@ mod bounded;
 mod certificates;
 mod http;
 mod kinds;
+mod kubernetes;
 mod labels;
 mod series;
 mod slots;
@@ -42,6 +43,7 @@ use certificates::Certificates;
 use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
+use kubernetes::Kubernetes;
 use labels::{AdminLabels, Labels, WorkerLabels};
 pub use transport::Transport;
 use transport::Transports;
@@ -100,6 +102,7 @@ pub struct Metrics {
     authorized: Verdicts,
     denied: Verdicts,
     http: Http,
+    kubernetes: Kubernetes,
 }
 
 impl Metrics {
@@ -169,6 +172,7 @@ impl Metrics {
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
+            kubernetes: Kubernetes::new(&mut r),
             registry: r,
         })
     }

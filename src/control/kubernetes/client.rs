@@ -8,6 +8,9 @@ use kube::{Client, Config};
 
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without a byte on a connection: longer than a watch is silent (`super::watch::WATCH_TIMEOUT`). The
+/// library's own 295 s would hide a server that takes a list's request and never answers.
+const READ_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How our own cluster's API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ fn outside(kubeconfig: &Kubeconfig) -> Option<&'static str> {
 
 fn client(mut config: Config) -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;
     Ok(Client::try_from(config)?)

@@ -115,8 +115,11 @@ pub async fn follow<K, T>(
     loop {
         match events.next().await {
             Some(Ok(event)) => {
-                failures = 0;
-                health.heard();
+                // That a list begins is said before the server is asked: it is no sign of life.
+                if !matches!(event, Event::Init) {
+                    failures = 0;
+                    health.heard();
+                }
                 tell(Said::Event(compact(event, &convert)));
             }
             Some(Err(error)) => {

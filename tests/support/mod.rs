@@ -12,6 +12,7 @@ pub mod client;
 pub mod dns;
 pub mod gateway;
 pub mod http;
+pub mod kubernetes;
 pub mod namespace;
 pub mod probe;
 pub mod process;

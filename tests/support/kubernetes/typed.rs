@@ -1,0 +1,248 @@
+//! A body becomes an object as the server would decode it: fields of a wrong type are refused,
+//! fields that the kind does not have are dropped, defaults are filled in. Called by `write` before
+//! `validate`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event as CoreEvent, Namespace, Node, Pod, Secret, Service,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::resources::{Kind, Resource};
+use super::schema;
+
+/// Ports of a subset, and the addresses behind them.
+type Subsets = BTreeMap<Vec<String>, (Value, Vec<Value>, Vec<Value>)>;
+
+/// Decodes `body`, which must say what it is, into an object without `apiVersion` and `kind`.
+pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value, ApiError> {
+    let Value::Object(fields) = &body else {
+        return Err(ApiError::bad_request("the object provided is unrecognized: not an object"));
+    };
+    let (api_version, kind) = (resource.api_version(version), &resource.kind);
+    let says = (body["apiVersion"].as_str(), body["kind"].as_str());
+    if says != (Some(&api_version), Some(kind)) {
+        let message = format!(
+            "the object provided ({says:?}) does not match what the URL is for \
+             ({api_version}, Kind={kind})"
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    let names: Vec<String> =
+        fields.iter().filter(|f| !f.1.is_null()).map(|f| f.0.clone()).collect();
+    let mut object = match resource.check {
+        Kind::ConfigMap => through::<ConfigMap>(resource, body),
+        Kind::CoreEvent => through::<CoreEvent>(resource, body),
+        Kind::Custom => custom(resource, version, body),
+        Kind::EndpointSlice => through::<EndpointSlice>(resource, body),
+        Kind::Endpoints => through::<Endpoints>(resource, body),
+        Kind::Event => through::<Event>(resource, body),
+        Kind::Lease => through::<Lease>(resource, body),
+        Kind::Namespace => through::<Namespace>(resource, body),
+        Kind::Node => through::<Node>(resource, body),
+        Kind::Pod => through::<Pod>(resource, body),
+        Kind::Secret => through::<Secret>(resource, body),
+        Kind::Service => through::<Service>(resource, body),
+    }?;
+    // A server would only warn. To a test it is a mistake of the program.
+    let unknown = names.iter().find(|name| object.get(name.as_str()).is_none());
+    if let Some(name) = unknown
+        && resource.check != Kind::Custom
+    {
+        let message = format!("strict decoding error: unknown field \"{name}\"");
+        return Err(ApiError::bad_request(message));
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    if object["metadata"].is_null() {
+        object["metadata"] = json!({});
+    }
+    Ok(object)
+}
+
+fn through<T: DeserializeOwned + Serialize>(
+    resource: &Resource,
+    body: Value,
+) -> Result<Value, ApiError> {
+    let typed = serde_json::from_value::<T>(body);
+    let value = typed.and_then(|typed| serde_json::to_value(&typed));
+    value.map_err(|error| {
+        let message = format!("{} in version \"v1\" cannot be handled: {error}", resource.kind);
+        ApiError::bad_request(message)
+    })
+}
+
+fn custom(resource: &Resource, version: usize, mut body: Value) -> Result<Value, ApiError> {
+    if !body["metadata"].is_null() {
+        body["metadata"] = through::<ObjectMeta>(resource, body["metadata"].take())?;
+    }
+    let schema = &resource.versions[version].schema;
+    schema::prune(&mut body, schema);
+    schema::default(&mut body, schema);
+    Ok(body)
+}
+
+/// Fills in what the kind's defaults are.
+pub fn default(resource: &Resource, object: &mut Value) {
+    match resource.check {
+        Kind::EndpointSlice => protocols(&mut object["ports"]),
+        Kind::Endpoints => {
+            let subsets = object["subsets"].as_array_mut();
+            for subset in subsets.into_iter().flatten() {
+                protocols(&mut subset["ports"]);
+            }
+        }
+        Kind::Namespace => set(&mut object["status"], "phase", "Active"),
+        Kind::Pod => {
+            set(&mut object["spec"], "restartPolicy", "Always");
+            set(&mut object["spec"], "serviceAccountName", "default");
+            set(&mut object["status"], "phase", "Pending");
+        }
+        Kind::Secret => secret(object),
+        Kind::Service => service(object),
+        _ => {}
+    }
+    remove_nulls(object);
+}
+
+fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if object[field].is_null() {
+        object[field] = value.into();
+    }
+}
+
+/// What indexing for writing has left behind.
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(remove_nulls);
+            fields.retain(|_, field| !field.is_null());
+        }
+        _ => {}
+    }
+}
+
+fn protocols(ports: &mut Value) {
+    for port in ports.as_array_mut().into_iter().flatten() {
+        set(port, "protocol", "TCP");
+    }
+}
+
+fn secret(object: &mut Value) {
+    set(object, "type", "Opaque");
+    if let Value::Object(texts) = object["stringData"].take() {
+        for (key, text) in texts {
+            let bytes = text.as_str().unwrap_or_default().as_bytes().to_vec();
+            let data = serde_json::to_value(k8s_openapi::ByteString(bytes)).unwrap_or_default();
+            object["data"][key] = data;
+        }
+    }
+}
+
+fn service(object: &mut Value) {
+    let spec = &mut object["spec"];
+    set(spec, "sessionAffinity", "None");
+    set(spec, "type", "ClusterIP");
+    protocols(&mut spec["ports"]);
+    for port in spec["ports"].as_array_mut().into_iter().flatten() {
+        let number = port["port"].clone();
+        set(port, "targetPort", number);
+    }
+    if spec["type"] != "ExternalName" {
+        set(spec, "internalTrafficPolicy", "Cluster");
+        set(spec, "ipFamilies", json!(["IPv4"]));
+        set(spec, "ipFamilyPolicy", "SingleStack");
+    }
+    if matches!(spec["type"].as_str(), Some("LoadBalancer" | "NodePort")) {
+        set(spec, "externalTrafficPolicy", "Cluster");
+    }
+    set(&mut object["status"], "loadBalancer", json!({}));
+}
+
+/// A server stores Endpoints in an order of its own: addresses sorted and each once (not ready wins),
+/// subsets with the same addresses made one, and ports in an order that nobody chose.
+pub fn repack(object: &mut Value) {
+    let mut by_address: BTreeMap<String, (Value, BTreeMap<String, (Value, bool)>)> =
+        BTreeMap::new();
+    for subset in object["subsets"].as_array().into_iter().flatten() {
+        // A subset without ports keeps its addresses.
+        let ports = match subset["ports"].as_array() {
+            Some(ports) if !ports.is_empty() => ports.clone(),
+            _ => vec![Value::Null],
+        };
+        for (list, ready) in [("addresses", true), ("notReadyAddresses", false)] {
+            for address in subset[list].as_array().into_iter().flatten() {
+                let key = format!("{} {}", sortable(&address["ip"]), address["targetRef"]["uid"]);
+                let entry =
+                    by_address.entry(key).or_insert_with(|| (address.clone(), BTreeMap::new()));
+                for port in &ports {
+                    let known = entry.1.entry(scrambled(port)).or_insert((port.clone(), ready));
+                    known.1 &= ready;
+                }
+            }
+        }
+    }
+    // Addresses with the same ports in the same state belong together.
+    let mut subsets = Subsets::new();
+    for (address, ports) in by_address.into_values() {
+        for ready in [true, false] {
+            let of_state: Vec<_> = ports.iter().filter(|(_, (_, r))| *r == ready).collect();
+            if of_state.is_empty() {
+                continue;
+            }
+            let key = of_state.iter().map(|(key, _)| (*key).clone()).collect();
+            let list = of_state.iter().map(|(_, (port, _))| port.clone()).collect();
+            let subset = subsets.entry(key).or_insert((list, Vec::new(), Vec::new()));
+            let addresses = if ready { &mut subset.1 } else { &mut subset.2 };
+            addresses.push(address.clone());
+        }
+    }
+    let subsets: Vec<_> = subsets.into_values().map(subset).collect();
+    match subsets.is_empty() {
+        true => drop(object.as_object_mut().map(|fields| fields.remove("subsets"))),
+        false => object["subsets"] = subsets.into(),
+    }
+}
+
+fn subset((ports, ready, not_ready): (Value, Vec<Value>, Vec<Value>)) -> Value {
+    let mut subset = Map::new();
+    for (name, list) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+        if !list.is_empty() {
+            subset.insert(name.into(), list.into());
+        }
+    }
+    if !ports[0].is_null() {
+        subset.insert("ports".into(), ports);
+    }
+    subset.into()
+}
+
+/// Addresses are sorted by their bytes.
+fn sortable(ip: &Value) -> String {
+    let text = ip.as_str().unwrap_or_default();
+    let bytes = match text.parse() {
+        Ok(std::net::IpAddr::V4(ip)) => ip.to_ipv6_mapped().octets(),
+        Ok(std::net::IpAddr::V6(ip)) => ip.octets(),
+        Err(_) => return text.to_owned(),
+    };
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Ports are sorted by a hash: FNV-1a here.
+fn scrambled(port: &Value) -> String {
+    let text = port.to_string();
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    format!("{hash:016x} {text}")
+}

@@ -82,12 +82,14 @@ impl Follower {
             zone: settings.zone.clone(),
             suffixes,
         };
-        let guard = Guard::new(&settings.cluster_domain, wanted);
+        let mut guard = Guard::new(&settings.cluster_domain, wanted);
         let nothing = Changes::default();
         discovery.exported(Vec::new(), Arc::new(guard.clone()), &nothing.gone, false);
         for resource in [SERVICES, SLICES, PODS] {
             metrics.watch_failing(resource, false);
         }
+        // What every later table has.
+        guard.is_complete = true;
         Arc::new(Self {
             access: match &settings.kubeconfig {
                 Some(path) => Access::Kubeconfig(path.clone()),
@@ -97,7 +99,7 @@ impl Follower {
             scopes,
             changed: Notify::new(),
             renewed: Notify::new(),
-            guard: Guard { is_complete: true, ..guard },
+            guard,
             discovery: Arc::clone(discovery),
             metrics: Arc::clone(metrics),
             gate,
@@ -167,8 +169,13 @@ impl Follower {
     /// All watches, for ever.
     async fn watch(&self, client: &Client, kubeconfig: Option<Vec<u8>>) {
         let pods = ApiResource::erase::<Pod>(&());
-        let state =
-            |resource| Watched { follower: self, resource, healths: Vec::new(), told: None };
+        let state = |resource| Watched {
+            follower: self,
+            resource,
+            healths: Vec::new(),
+            told: None,
+            is_failing: true,
+        };
         let everything = Scope::default();
         let (slices, pods_health) = (Health::default(), Health::default());
         let services: Vec<Arc<Health>> = self.scopes.iter().map(|_| Arc::default()).collect();

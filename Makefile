@@ -44,6 +44,11 @@ test-long: ## Run the tests that take minutes
 	tests/setup.sh
 	$(CARGO) test -- --ignored --skip soak --test-threads 1 --nocapture
 
+.PHONY: test-cluster
+test-cluster: ## Run the mirror's stories between two real clusters: WEST=kubeconfig EAST=kubeconfig
+	$(if $(and $(WEST),$(EAST)),,$(error make test-cluster WEST=<kubeconfig> EAST=<kubeconfig>))
+	WEST=$(WEST) EAST=$(EAST) REQUIRE_ALL=1 $(CARGO) test --test clusters -- --ignored --nocapture
+
 .PHONY: soak
 soak: ## Mixed load for SOAK_SECONDS (3600): lost bytes, memory slope, descriptors
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test soak -- --ignored --nocapture
@@ -74,6 +79,10 @@ bench-peers: ## Install HAProxy, nginx and Envoy for `make bench`
 bench-smoke: ## Fail when our system calls or instructions per unit exceed the budget
 	benches/setup.sh
 	$(CARGO) bench --bench compare -- --smoke $(ARGS)
+
+.PHONY: bench-mirror
+bench-mirror: ## What the mirror costs: 10,000 Services over 10 Links (ARGS=--quick: 1,000 over 2)
+	$(CARGO) bench --bench mirror -- $(ARGS)
 
 .PHONY: bench-micro
 bench-micro: ## What single steps cost, by criterion

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linkerd_gateway::config::{EndpointSource, LogFormat};
+use linkerd_gateway::config::{EndpointObjects, EndpointSource, LogFormat, Reachable};
 use linkerd_gateway::model::access::LoggedRequests;
 use linkerd_gateway::model::outcome::Outcome;
 use linkerd_gateway::model::route::SessionMode;
@@ -327,12 +327,40 @@ fn an_identity_needs_its_files() {
 
 #[test]
 fn what_this_version_lacks_is_refused_not_ignored() {
-    for module in ["egress"] {
-        settings(&format!("{IDENTITY}[{module}]\nenabled = false"));
-        let expected =
-            format!("{module}.enabled: found true, but this version has no {module} module");
-        refuses(&format!("[{module}]\nenabled = true"), &expected);
-        refuses(&format!("[{module}]\nenabled = 0"), "found the number 0, expected true or false");
+    settings(&format!("{IDENTITY}[egress]\nenabled = false"));
+    let expected = "egress.enabled: found true, but this version has no egress module";
+    refuses("[egress]\nenabled = true", expected);
+    refuses("[egress]\nenabled = 0", "found the number 0, expected true or false");
+}
+
+#[test]
+fn kubernetes_and_mirror_are_checked_with_the_rest() {
+    let settings = settings(&format!(
+        "{IDENTITY}[kubernetes]\nenabled = true\ncluster_domain = \"East.Example.\"\n\
+         export_selectors = [\"a=b,c in (d,e)\", \"f\"]\nreachable = \"suffix\"\nzone = \"\"\n\
+         [mirror]\nenabled = true\nendpoints = \"slices\"\nfederated_selector = \"\"\n"
+    ));
+    let kubernetes = settings.kubernetes;
+    assert_eq!(
+        (&*kubernetes.cluster_domain, &*kubernetes.trust_domain),
+        ("east.example", "east.example")
+    );
+    let selectors: Vec<_> = kubernetes.export_selectors.iter().map(ToString::to_string).collect();
+    assert_eq!(selectors, ["a=b,c in (d,e)", "f"]);
+    assert_eq!(kubernetes.reachable, Reachable::Suffix(vec!["svc.east.example".into()]));
+    assert_eq!(kubernetes.zone, None);
+    assert_eq!(settings.mirror.endpoints, EndpointObjects::Slices);
+    assert!(settings.mirror.federated_selector.is_empty());
+
+    for (text, expected) in [
+        ("[kubernetes]\nexport_selectors = [\"a b\"]", "export_selectors"),
+        ("[kubernetes]\nreachable = \"all\"", "\"exported\" or \"suffix\""),
+        ("[kubernetes]\ncluster_domain = \"*.x\"", "a DNS domain"),
+        ("[mirror]\nnamespace = \"A.b\"", "the name of a namespace"),
+        ("[mirror]\nmax_writes_in_flight = 0", "from 1 to 256"),
+        ("[mirror]\nlease_duration = \"1s\"", "from 2s to 10m"),
+    ] {
+        refuses(text, expected);
     }
 }
 

@@ -11,7 +11,12 @@ use super::gateway::PATIENCE;
 
 /// Starts a service that runs `serve` for every connection, for as long as the test lives.
 pub fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    serve_at("127.0.0.1:0", serve)
+}
+
+/// The same, at an address of this host.
+pub fn serve_at(address: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(address).expect("a port");
     let address = listener.local_addr().expect("bound");
     let serve = Arc::new(serve);
     std::thread::spawn(move || {
@@ -66,7 +71,12 @@ pub fn black_hole() -> (SocketAddr, Vec<Socket>) {
 
 /// Sends everything back and ends when the client ends.
 pub fn echo() -> SocketAddr {
-    serve(|mut stream| {
+    echo_at("127.0.0.1:0")
+}
+
+/// The same, at an address of this host.
+pub fn echo_at(address: &str) -> SocketAddr {
+    serve_at(address, |mut stream| {
         let mut buffer = vec![0; 65536];
         loop {
             match stream.read(&mut buffer) {

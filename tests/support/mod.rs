@@ -9,6 +9,7 @@ pub mod backend;
 pub mod certs;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod dns;
 pub mod gateway;
 pub mod http;

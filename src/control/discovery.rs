@@ -120,9 +120,9 @@ impl Known {
         };
         let hidden: HashSet<_> =
             self.exports.iter().filter(is_hidden).map(|route| route.target.clone()).collect();
-        for target in hidden.difference(&self.hidden) {
+        for route in hidden.difference(&self.hidden) {
             tracing::warn!(
-                %target,
+                %route,
                 "a [[route]] and an exported Service have the same target; the [[route]] is used"
             );
         }

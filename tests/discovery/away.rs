@@ -171,15 +171,15 @@ fn a_kubeconfig_that_is_not_there_yet_is_waited_for_and_a_changed_one_is_taken()
         assert_eq!(gateway.line("the error", said)["level"], "ERROR");
         std::fs::write(&file, good).expect("written");
         ready(&gateway);
-        // The token is taken away, and there is a new one in the file.
+        let mut open = Open::to(&ca, &gateway, WEB).expect("open");
         let other = api.token("again", Rules::all());
         std::fs::write(&file, api.kubeconfig(&other)).expect("written");
-        api.reset_log();
-        api.stop();
+        gateway.eventually("the other token", |_| {
+            api.requests().iter().filter(|request| request.user == "again").count() >= 3
+        });
         api.apply(objects::slice(&exported(), "1", &[SECOND]));
-        api.serve();
         reaches(&ca, &gateway, WEB, SECOND);
-        assert!(api.requests().iter().any(|request| request.user == "again"));
+        assert!(open.is_alive());
     }
 }
 

@@ -7,6 +7,7 @@ use crate::fixture::{
     FIRST, Open, PORT, SECOND, WEB, addresses, builder, cluster, ended, export, exported, leads_to,
     nothing_was_denied, outcomes, pods, reached, reaches, ready, route, service, start,
 };
+use crate::support::backend;
 use crate::support::certs::TestCa;
 use crate::support::client::{Client, header_for, refusal};
 use crate::support::gateway::Gateway;
@@ -119,9 +120,12 @@ fn an_http_session_ends_with_the_export_of_its_service() {
         assert_eq!(answer.status, 404);
         assert_eq!(answer.header("l5d-proxy-error"), "the service or its port is not exported");
 
-        export(&api, &[FIRST]);
-        leads_to(&gateway, WEB, &[&format!("{FIRST}:{PORT}")]);
-        // The pod never answers HTTP: the request is in flight.
+        // A pod that never answers: the request is in flight.
+        let (silent, accepted) = backend::handed_over_at(&format!("{FIRST}:9000"));
+        let web = objects::exported("test", "web", &[("http", 80, silent.port())]);
+        api.create(web.clone());
+        api.create(objects::slice(&web, "1", &[FIRST]));
+        leads_to(&gateway, WEB, &[&silent.to_string()]);
         let answer = session
             .spawn(http::Request::post("/").body(Bytes::from_static(b"body")).expect("a request"));
         let is_there = |g: &Gateway| g.get("/connections").contains("\"streams\":1");
@@ -129,6 +133,7 @@ fn an_http_session_ends_with_the_export_of_its_service() {
         api.delete("Service", "test", "web");
         ended(&gateway, "no_longer_exported");
         assert!(finished(answer).is_err());
+        drop(accepted);
     }
 }
 
@@ -173,10 +178,8 @@ fn a_route_of_the_configuration_wins_and_is_not_affected() {
         let mut open = Open::to(&ca, &gateway, WEB).expect("open");
         assert_eq!(open.pod, SECOND);
         let hidden = |line: &serde_json::Value| {
-            line["target"] == WEB
-                || line["message"]
-                    .as_str()
-                    .is_some_and(|text| text.contains("the [[route]] is used"))
+            let message = line["message"].as_str().unwrap_or_default();
+            line["route"] == WEB && message.contains("the [[route]] is used")
         };
         gateway.line("what is hidden", hidden);
         assert_eq!(route(&gateway, WEB)["source"], "static");

@@ -5,7 +5,6 @@
 //! server is away nothing changes: what is exported stays so until the server says otherwise. Nothing
 //! here ends the process, whatever the server does.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -46,20 +45,40 @@ const SHARE: u32 = 10;
 /// Waits between tries while there is no client.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
+/// Between two looks at how the watches fare.
+const SURVEY: Duration = Duration::from_secs(1);
+
 const SERVICES: &str = "services";
 const SLICES: &str = "endpointslices";
 const PODS: &str = "pods";
+const RESOURCES: [&str; 3] = [SERVICES, SLICES, PODS];
+
+/// One watch, as log and metrics see it.
+#[derive(Debug)]
+struct Watch {
+    resource: &'static str,
+    health: Health,
+    /// The failure that was told last, until it is over.
+    told: Mutex<Option<Failure>>,
+}
+
+impl Watch {
+    fn new(resource: &'static str) -> Self {
+        Self { resource, health: Health::default(), told: Mutex::new(None) }
+    }
+}
 
 /// Follows the Services of our own cluster. Survives a panic of its task with what it knows.
 #[derive(Debug)]
 pub struct Follower {
     access: Access,
+    /// Of the watches of Services.
     scopes: Vec<Scope>,
+    /// Those of Services, then EndpointSlices, then Pods.
+    watches: Vec<Watch>,
     catalog: Mutex<Catalog>,
     /// Something was said since the last table.
     changed: Notify,
-    /// The kubeconfig is another one.
-    renewed: Notify,
     guard: Guard,
     discovery: Arc<Discovery>,
     metrics: Arc<Metrics>,
@@ -85,9 +104,10 @@ impl Follower {
         let mut guard = Guard::new(&settings.cluster_domain, wanted);
         let nothing = Changes::default();
         discovery.exported(Vec::new(), Arc::new(guard.clone()), &nothing.gone, false);
-        for resource in [SERVICES, SLICES, PODS] {
+        for resource in RESOURCES {
             metrics.watch_failing(resource, false);
         }
+        let watches = scopes.iter().map(|_| SERVICES).chain([SLICES, PODS]).map(Watch::new);
         // What every later table has.
         guard.is_complete = true;
         Arc::new(Self {
@@ -96,9 +116,9 @@ impl Follower {
                 None => Access::InCluster,
             },
             catalog: Mutex::new(Catalog::new(rules, scopes.len())),
+            watches: watches.collect(),
             scopes,
             changed: Notify::new(),
-            renewed: Notify::new(),
             guard,
             discovery: Arc::clone(discovery),
             metrics: Arc::clone(metrics),
@@ -112,25 +132,25 @@ impl Follower {
         // After a panic some change may have been seen and not published.
         self.changed.notify_one();
         loop {
-            let kubeconfig = self.kubeconfig().and_then(|path| std::fs::read(path).ok());
+            let kubeconfig = self.kubeconfig();
             let client = self.connect().await;
             let (notices, mut waiting) = mpsc::channel(events::QUEUE);
             tokio::select! {
-                () = self.watch(&client, kubeconfig) => {}
+                () = self.watch(&client) => {}
                 () = self.publish(&notices) => {}
                 () = events::post(client.clone(), &mut waiting) => {}
-                () = self.renewed.notified() => {
-                    tracing::info!("the kubeconfig has changed; connecting to its API server");
+                () = self.survey(kubeconfig) => {
+                    tracing::info!("the kubeconfig has changed: {}", self.place());
                 }
             }
         }
     }
 
-    /// The file whose changes are noticed. A service account's token is read anew by the client.
-    fn kubeconfig(&self) -> Option<&PathBuf> {
+    /// The kubeconfig's content. A service account's token is read anew by the client.
+    fn kubeconfig(&self) -> Option<Vec<u8>> {
         match &self.access {
             Access::InCluster => None,
-            Access::Kubeconfig(path) => Some(path),
+            Access::Kubeconfig(path) => std::fs::read(path).ok(),
         }
     }
 
@@ -142,7 +162,7 @@ impl Follower {
                 Ok(client) => return client,
                 Err(error) => {
                     failures += 1;
-                    for resource in [SERVICES, SLICES, PODS] {
+                    for resource in RESOURCES {
                         self.metrics.watch_failing(resource, true);
                     }
                     if failures == 1 {
@@ -160,46 +180,87 @@ impl Follower {
     }
 
     fn place(&self) -> String {
-        match self.kubeconfig() {
-            None => "kubernetes.kubeconfig is not set: service account".to_owned(),
-            Some(path) => format!("kubernetes.kubeconfig {}", path.display()),
+        match &self.access {
+            Access::InCluster => "kubernetes.kubeconfig is not set: service account".to_owned(),
+            Access::Kubeconfig(path) => format!("kubernetes.kubeconfig {}", path.display()),
         }
     }
 
     /// All watches, for ever.
-    async fn watch(&self, client: &Client, kubeconfig: Option<Vec<u8>>) {
-        let pods = ApiResource::erase::<Pod>(&());
-        let state = |resource| Watched {
-            follower: self,
-            resource,
-            healths: Vec::new(),
-            told: None,
-            is_failing: true,
-        };
+    async fn watch(&self, client: &Client) {
         let everything = Scope::default();
-        let (slices, pods_health) = (Health::default(), Health::default());
-        let services: Vec<Arc<Health>> = self.scopes.iter().map(|_| Arc::default()).collect();
-        let kubeconfig = kubeconfig.as_deref();
-        let mut watches: Vec<BoxFuture<'_, ()>> = Vec::new();
-        for (selector, (scope, health)) in self.scopes.iter().zip(&services).enumerate() {
-            let mut watched = state(SERVICES);
-            watched.healths = services.clone();
-            let convert = |object: Service| Some(compact::service(object));
+        let pods = ApiResource::erase::<Pod>(&());
+        let mut all: Vec<BoxFuture<'_, ()>> = Vec::new();
+        let [services @ .., slice, pod] = self.watches.as_slice() else { return };
+        for (selector, (scope, watch)) in self.scopes.iter().zip(services).enumerate() {
             let tell = move |said| {
-                watched.take(said, kubeconfig, |catalog, event| catalog.service(selector, event));
+                self.take(watch, said, kubeconfig, |catalog, event| {
+                    catalog.service(selector, event)
+                });
             };
-            watches.push(follow(Api::all(client.clone()), scope, health, convert, tell).boxed());
+            let convert = |object: Service| Some(compact::service(object));
+            let api = Api::all(client.clone());
+            all.push(follow(api, scope, &watch.health, convert, tell).boxed());
         }
-        let mut watched = state(SLICES);
-        let tell = move |said| watched.take(said, kubeconfig, Catalog::slice);
+        let tell = |said| self.take(slice, said, Catalog::slice);
         let api = Api::<EndpointSlice>::all(client.clone());
-        watches.push(follow(api, &everything, &slices, compact::slice, tell).boxed());
-        let mut watched = state(PODS);
-        let tell = move |said| watched.take(said, kubeconfig, Catalog::pod);
+        all.push(follow(api, &everything, &slice.health, compact::slice, tell).boxed());
+        let tell = |said| self.take(pod, said, Catalog::pod);
         let api = Api::<compact::PodObject>::all_with(client.clone(), &pods);
         let convert = |object| Some(compact::pod(object));
-        watches.push(follow(api, &everything, &pods_health, convert, tell).boxed());
-        join_all(watches).await;
+        all.push(follow(api, &everything, &pod.health, convert, tell).boxed());
+        join_all(all).await;
+    }
+
+    /// Takes what one watch says.
+    fn take<T>(&self, watch: &Watch, said: Said<T>, put: impl FnOnce(&mut Catalog, WatchEvent<T>)) {
+        match said {
+            Said::Event(event) => {
+                put(&mut lock(&self.catalog), event);
+                self.changed.notify_one();
+            }
+            Said::Failed(failure, error) => {
+                self.metrics.watch_failed(watch.resource, failure.reason());
+                let told = lock(&watch.told).replace(failure);
+                if failure == Failure::Gone && told.is_none() {
+                    // It goes on with a list at once: the normal course after a long silence.
+                    return tracing::debug!(resource = watch.resource, error, "listing anew");
+                }
+                self.metrics.watch_failing(watch.resource, true);
+                if told != Some(failure) {
+                    tracing::warn!(
+                        resource = watch.resource,
+                        reason = failure.reason(),
+                        error,
+                        "the cluster's API server cannot be watched ({}); what was known stays in \
+                         use, and it is tried again and again",
+                        self.place()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Says which watches fail, until the kubeconfig is another one than this.
+    async fn survey(&self, kubeconfig: Option<Vec<u8>>) {
+        loop {
+            let now = self.kubeconfig();
+            if now.is_some() && now != kubeconfig {
+                return;
+            }
+            for resource in RESOURCES {
+                let of_it = || self.watches.iter().filter(|watch| watch.resource == resource);
+                let is_failing = of_it().any(|watch| watch.health.is_failing());
+                self.metrics.watch_failing(resource, is_failing);
+                for watch in of_it().filter(|watch| !watch.health.is_failing()) {
+                    let told = lock(&watch.told).take();
+                    if told.is_some_and(|told| told != Failure::Gone) {
+                        tracing::info!(resource, "the cluster's API server is watched again");
+                    }
+                }
+            }
+            tokio::time::sleep(SURVEY).await;
+        }
     }
 
     /// Publishes what has changed, for ever.
@@ -288,67 +349,6 @@ fn reachable(settings: &KubernetesSettings) -> (Vec<Scope>, Option<Vec<Arc<str>>
                 suffixes.join(" or ")
             );
             (vec![Scope::default()], Some(suffixes.clone()), wanted)
-        }
-    }
-}
-
-/// One watch, as log and metrics see it.
-struct Watched<'f> {
-    follower: &'f Follower,
-    resource: &'static str,
-    /// Of all watches of this resource; empty when there is only this one.
-    healths: Vec<Arc<Health>>,
-    /// The failure that was told last, until the next event.
-    told: Option<Failure>,
-    /// What its gauge may say; it was set before there was a client.
-    is_failing: bool,
-}
-
-impl Watched<'_> {
-    fn take<T>(
-        &mut self,
-        said: Said<T>,
-        kubeconfig: Option<&[u8]>,
-        put: impl FnOnce(&mut Catalog, WatchEvent<T>),
-    ) {
-        let follower = self.follower;
-        match said {
-            Said::Event(event) => {
-                // A list that begins is a question, not an answer.
-                if self.is_failing && !matches!(event, WatchEvent::ListBegins) {
-                    self.is_failing = self.healths.iter().any(|health| health.is_failing());
-                    follower.metrics.watch_failing(self.resource, self.is_failing);
-                    if self.told.take().is_some() {
-                        tracing::info!(resource = self.resource, "the API server answers again");
-                    }
-                }
-                put(&mut lock(&follower.catalog), event);
-                follower.changed.notify_one();
-            }
-            Said::Failed(failure, error) => {
-                follower.metrics.watch_failed(self.resource, failure.reason());
-                if failure == Failure::Gone && self.told.is_none() {
-                    // It goes on with a list at once: the normal course after a long silence.
-                    return tracing::debug!(resource = self.resource, error, "listing anew");
-                }
-                self.is_failing = true;
-                follower.metrics.watch_failing(self.resource, true);
-                if self.told != Some(failure) {
-                    self.told = Some(failure);
-                    tracing::warn!(
-                        resource = self.resource,
-                        reason = failure.reason(),
-                        error,
-                        "the cluster's API server cannot be watched ({}); what was known stays in \
-                         use, and it is tried again and again",
-                        follower.place()
-                    );
-                }
-                let now = follower.kubeconfig().and_then(|path| std::fs::read(path).ok());
-                if now.is_some() && now.as_deref() != kubeconfig {
-                    follower.renewed.notify_one();
-                }
-            }
         }
     }
 }

@@ -194,9 +194,7 @@ impl Follower {
         let [services @ .., slice, pod] = self.watches.as_slice() else { return };
         for (selector, (scope, watch)) in self.scopes.iter().zip(services).enumerate() {
             let tell = move |said| {
-                self.take(watch, said, kubeconfig, |catalog, event| {
-                    catalog.service(selector, event)
-                });
+                self.take(watch, said, |catalog, event| catalog.service(selector, event));
             };
             let convert = |object: Service| Some(compact::service(object));
             let api = Api::all(client.clone());

@@ -242,7 +242,7 @@ fn the_dashboard_can_be_imported_anywhere() {
 #[test]
 fn the_rules_are_what_their_lines_look_like() {
     let text = text("prometheus/rules.yaml");
-    let rules: serde_json::Value = serde_yaml_ng::from_str(&text).expect("YAML");
+    let rules: Value = serde_yaml_ng::from_str(&text).expect("YAML");
     let groups = rules["groups"].as_array().expect("groups");
     let parsed = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules"));
     let names: BTreeSet<_> = parsed.map(|rule| rule["alert"].as_str().expect("a name")).collect();

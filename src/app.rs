@@ -51,7 +51,7 @@ use systemd::Manager;
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long the mirror may take to end what it writes and to give its Leases away.
-const MIRROR_DEADLINE: Duration = Duration::from_secs(5);
+const MIRROR_DEADLINE: Duration = Duration::from_secs(6);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,8 @@ mod gateway_mode;
 mod leadership;
 #[path = "mirror/links.rs"]
 mod links;
+#[path = "mirror/modes.rs"]
+mod modes;
 #[path = "mirror/ownership.rs"]
 mod ownership;
 #[path = "mirror/plan.rs"]

@@ -116,6 +116,21 @@ impl LinkState {
         self.remote.load_full()
     }
 
+    /// It says something else. One that selects other things begins with a target of which nothing
+    /// is known, before anything is decided by the new selectors: what the old lists lack is not
+    /// gone.
+    pub fn replace(&self, parsed: &Arc<ParsedLink>, headless: bool) {
+        let wanted = Wanted::of(&parsed.link, headless);
+        if self.remote().wanted != wanted {
+            self.remote.store(Arc::new(Remote::new(wanted, &self.cluster)));
+        }
+        self.spec.send_if_modified(|now| {
+            let changed = **now != **parsed;
+            *now = Arc::clone(parsed);
+            changed
+        });
+    }
+
     /// True when what is known of its target may be acted upon.
     pub fn is_active(&self) -> bool {
         self.lease.hold().is_held() && !self.parsed().is_frozen()
@@ -344,9 +359,6 @@ async fn follow_remote(term: &Arc<Term>, link: &Arc<LinkState>) {
     let (mut spec, mut credentials) = (link.spec.subscribe(), link.credentials.subscribe());
     loop {
         let wanted = Wanted::of(&spec.borrow_and_update().link, term.options.headless);
-        if link.remote().wanted != wanted {
-            link.remote.store(Arc::new(Remote::new(wanted.clone(), &link.cluster)));
-        }
         let Credentials { client, generation, .. } = credentials.borrow_and_update().clone();
         link.status_changed.notify_one();
         let remote = link.remote();

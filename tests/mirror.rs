@@ -45,6 +45,7 @@ pub struct Pair {
 
 impl Pair {
     /// Clusters with their namespaces, the credentials and the Link.
+    #[allow(clippy::new_without_default, reason = "starting servers is no default")]
     pub fn new() -> Self {
         let pair = Self::without_link(true);
         pair.west.create(pair.link());

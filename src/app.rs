@@ -51,9 +51,6 @@ use systemd::Manager;
 /// tasks to end.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long the mirror may take to end what it writes and to give its Leases away.
-const MIRROR_DEADLINE: Duration = Duration::from_secs(5);
-
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -177,8 +174,8 @@ impl App {
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
-        let mirror = self.start_mirror(&stop.everything)?;
         let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
+        let apart = [self.start_mirror(&stop.everything)?, kubernetes];
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
@@ -230,8 +227,7 @@ impl App {
         };
         stop.everything.cancel();
         let _ = timeout(CANCEL_DEADLINE, supervisor.finished()).await;
-        mirror.into_iter().for_each(|thread| thread.join(MIRROR_DEADLINE));
-        for thread in kubernetes.into_iter().chain([admin]) {
+        for thread in apart.into_iter().flatten().chain([admin]) {
             thread.join(THREAD_DEADLINE);
         }
         if let Some(workers) = Arc::into_inner(workers) {

@@ -116,6 +116,27 @@ impl LinkState {
         self.remote.load_full()
     }
 
+    /// It says something else. One that selects other things begins with a target of which nothing
+    /// is known, before anything is decided by the new selectors: what the old lists lack is not
+    /// gone.
+    pub fn replace(&self, parsed: &Arc<ParsedLink>, headless: bool) {
+        let wanted = Wanted::of(&parsed.link, headless);
+        if self.remote().wanted != wanted {
+            self.remote.store(Arc::new(Remote::new(wanted, &self.cluster)));
+        }
+        self.spec.send_if_modified(|now| {
+            let changed = **now != **parsed;
+            *now = Arc::clone(parsed);
+            changed
+        });
+    }
+
+    /// Begins anew with its target.
+    fn forget_target(&self, term: &Term) {
+        let wanted = Wanted::of(&self.parsed().link, term.options.headless);
+        self.remote.store(Arc::new(Remote::new(wanted, &self.cluster)));
+    }
+
     /// True when what is known of its target may be acted upon.
     pub fn is_active(&self) -> bool {
         self.lease.hold().is_held() && !self.parsed().is_frozen()
@@ -169,6 +190,12 @@ impl LinkState {
         bad.sort();
         bad.truncate(MOST_SHOWN);
         bad
+    }
+
+    /// How many Services its status names.
+    pub fn service_count(&self) -> usize {
+        let inner = self.lock();
+        inner.mirrored.len() + inner.federated.len()
     }
 
     /// How many mirrored Services there are by the reason of what is said of them.
@@ -269,6 +296,8 @@ async fn while_held(term: &Arc<Term>, link: &Arc<LinkState>) {
                     () = lost => {}
                 }
                 tracing::warn!(link = %link.name, "the Link's lease is lost; nothing is written");
+                // Federation must not go by it when the Lease is held again.
+                link.forget_target(term);
                 continue;
             }
             Standing::HeldBy(holder) if now != told => tracing::info!(
@@ -296,8 +325,7 @@ pub async fn work(term: &Arc<Term>, link: &Arc<LinkState>) {
     let _ = term.local_complete.subscribe().wait_for(|complete| *complete).await;
     status::refresh(term, link).await;
     link.queue.clear();
-    let wanted = Wanted::of(&link.parsed().link, term.options.headless);
-    link.remote.store(Arc::new(Remote::new(wanted, &link.cluster)));
+    link.forget_target(term);
     tokio::join!(
         follow_spec(term, link),
         follow_credentials(term, link),
@@ -344,9 +372,6 @@ async fn follow_remote(term: &Arc<Term>, link: &Arc<LinkState>) {
     let (mut spec, mut credentials) = (link.spec.subscribe(), link.credentials.subscribe());
     loop {
         let wanted = Wanted::of(&spec.borrow_and_update().link, term.options.headless);
-        if link.remote().wanted != wanted {
-            link.remote.store(Arc::new(Remote::new(wanted.clone(), &link.cluster)));
-        }
         let Credentials { client, generation, .. } = credentials.borrow_and_update().clone();
         link.status_changed.notify_one();
         let remote = link.remote();

@@ -1,7 +1,7 @@
 //! Builds every part from a loaded configuration, runs them, and stops them in order.
 //!
-//! Threads: one per worker, which accept, too, and one for admin; control tasks run on the thread
-//! that calls [`App::run`].
+//! Threads: one per worker, which accept, too, one for admin, and one for what talks to API servers;
+//! the other control tasks run on the thread that calls [`App::run`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +35,7 @@ use crate::tls::provider::{offered, warm_up};
 
 mod changes;
 mod control;
+mod kubernetes;
 mod listeners;
 pub(crate) mod mirror;
 mod reload;
@@ -49,9 +50,6 @@ use systemd::Manager;
 /// How long cancelled connections may take to write their last log line, and cancelled control
 /// tasks to end.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long the mirror may take to end what it writes and to give its Leases away.
-const MIRROR_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -176,7 +174,7 @@ impl App {
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
-        let mirror = self.start_mirror(&stop.everything)?;
+        let apart = self.start_apart(&reloader.discovery, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
@@ -228,8 +226,9 @@ impl App {
         };
         stop.everything.cancel();
         let _ = timeout(CANCEL_DEADLINE, supervisor.finished()).await;
-        mirror.into_iter().for_each(|thread| thread.join(MIRROR_DEADLINE));
-        admin.join(THREAD_DEADLINE);
+        for thread in apart.into_iter().chain([admin]) {
+            thread.join(THREAD_DEADLINE);
+        }
         if let Some(workers) = Arc::into_inner(workers) {
             workers.stop();
         }

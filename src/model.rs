@@ -9,6 +9,7 @@ pub mod balance;
 pub mod certificate;
 pub mod classify;
 pub mod counts;
+pub mod discovery;
 pub mod header;
 pub mod http;
 pub mod identity;

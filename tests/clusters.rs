@@ -18,7 +18,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use pair::Pair;
 use support::cluster::Cluster;
-use support::kubernetes::{FakeApi, Rules};
+use support::kubernetes::{FakeApi, Options, Rules};
 use support::namespace::{inside, run, skip};
 
 /// This machine within a test's own namespace.
@@ -31,7 +31,11 @@ fn fake(test: &str, story: fn(&Pair)) {
         return;
     }
     run(&format!("ip addr add {ADDRESS}/32 dev lo"));
-    let servers = [FakeApi::start(), FakeApi::start()];
+    // The CRD that the project ships: Linkerd's own takes no integers.
+    let crd: serde_json::Value =
+        serde_yaml_ng::from_str(include_str!("../config/crds/link.yaml")).expect("YAML");
+    let start = || FakeApi::with(Options { crds: vec![crd.clone()], ..Options::default() });
+    let servers = [start(), start()];
     let [west, east] =
         servers.each_ref().map(|server| server.kubeconfig(&server.token("test", Rules::all())));
     let address: IpAddr = ADDRESS.parse().expect("an address");

@@ -11,6 +11,8 @@ mod gateway_mode;
 mod leadership;
 #[path = "mirror/links.rs"]
 mod links;
+#[path = "mirror/modes.rs"]
+mod modes;
 #[path = "mirror/ownership.rs"]
 mod ownership;
 #[path = "mirror/plan.rs"]
@@ -43,6 +45,7 @@ pub struct Pair {
 
 impl Pair {
     /// Clusters with their namespaces, the credentials and the Link.
+    #[allow(clippy::new_without_default, reason = "starting servers is no default")]
     pub fn new() -> Self {
         let pair = Self::without_link(true);
         pair.west.create(pair.link());

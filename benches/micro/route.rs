@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::Criterion;
-use linkerd_gateway::model::route::{Endpoint, Route, RouteTable, SessionMode};
+use linkerd_gateway::model::route::{Endpoint, Route, RouteTable};
 use linkerd_gateway::model::service::{Port, Target};
 
 /// Targets of a large cluster.
@@ -31,12 +31,7 @@ pub fn lookup(criterion: &mut Criterion) {
 
 fn route(number: usize) -> Route {
     let address = ([127, 0, 0, 1], 9000).into();
-    Route {
-        target: Target::parse(&format!("web.ns{number}.svc.cluster.local:80")).expect("a target"),
-        sni: Vec::new(),
-        default: false,
-        session: SessionMode::Auto,
-        proxy_protocol: false,
-        endpoints: vec![Arc::new(Endpoint::new(address, 1, None))],
-    }
+    let target = format!("web.ns{number}.svc.cluster.local:80");
+    let endpoint = Arc::new(Endpoint::new(address, 1, None));
+    Route::new(Target::parse(&target).expect("a target"), vec![endpoint])
 }

@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::print::json;
@@ -16,16 +15,15 @@ use crate::control::credentials::{self, Follower, LoadError, Source};
 use crate::control::discovery::dns::Followers;
 use crate::control::discovery::{Discovery, dns_names};
 use crate::control::dns::ResolverError;
+use crate::control::enforce;
 use crate::control::memory::Watermark;
-use crate::model::outcome::Outcome;
-use crate::model::policy::{Action, Policy, RequestFacts};
+use crate::model::policy::Policy;
 use crate::model::task::Task;
 use crate::observe::logs::{Filter, LogError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::runtime::fault;
 use crate::runtime::supervise::{Panicked, catch};
-use crate::state::connections::{HttpLive, Live};
 use crate::state::{Configuration, State};
 
 /// Why a configuration was not taken.
@@ -124,7 +122,8 @@ impl Reloader {
         self.discovery.replace(&new.routes);
         self.followers.replace(&dns_names(&new.routes));
         self.credentials.source.store(Arc::new(Source::new(&new.identity, &new.routes)));
-        let cut = self.enforce(Policy::new(new.policy.clone()));
+        self.state.policy.store(Arc::new(Policy::new(new.policy.clone())));
+        let cut = enforce::allowed(&self.state);
         let generation = publish(&self.state, &self.metrics, &loaded);
         tracing::info!(
             generation,
@@ -135,35 +134,6 @@ impl Reloader {
         );
         self.settings = loaded.settings;
     }
-
-    /// Puts a policy in force and cuts the connections that it does not allow.
-    fn enforce(&self, policy: Policy) -> usize {
-        let policy = Arc::new(policy);
-        self.state.policy.store(Arc::clone(&policy));
-        // The other half is in `Session::routed`: a connection registers its target and then asks
-        // the policy; here the policy is swapped and then the targets are looked at.
-        fence(Ordering::SeqCst);
-        let denied = |live: &Live| !still_allowed(&policy, live);
-        self.state.connections.cancel_where(Outcome::NoLongerAllowed, denied)
-    }
-}
-
-/// Whether a new policy lets a live connection go on. One that has not said yet where it goes will
-/// ask the policy itself.
-fn still_allowed(policy: &Policy, live: &Live) -> bool {
-    let (Some(identity), Some(target)) = (live.identity(), live.target()) else { return true };
-    let source = live.source().ip();
-    let http = live.http_session();
-    let verdict = match (http, http.and_then(HttpLive::last_request)) {
-        // What it has become is that request, for as long as it lasts.
-        (Some(_), Some((method, path))) => {
-            policy.decide_request(identity, source, target, RequestFacts { method, path })
-        }
-        // Its next request is asked about by itself; what is cut here may do nothing any more.
-        (Some(_), None) => policy.decide_session(identity, source, target),
-        (None, _) => policy.decide(identity, source, target),
-    };
-    verdict.action == Action::Allow
 }
 
 /// Puts the next generation of the configuration where `/config_dump`, metrics and the admin server

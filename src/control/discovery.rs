@@ -1,17 +1,23 @@
 //! Where targets lead: merges its sources into one immutable route table.
 //!
-//! Sources are static routes and DNS. Every change builds a new table and swaps it in; endpoints
-//! that stayed keep their state.
+//! Sources are static routes, DNS and the exported Services of our own cluster. Every change builds a
+//! new table and swaps it in; endpoints that stayed keep their state. Where configuration and an
+//! export have the same target, configuration wins.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::enforce;
 use crate::config::{EndpointSource, RouteSettings};
-use crate::model::route::{Endpoint, Route, RouteTable};
+use crate::model::discovery::catalog::Gone;
+use crate::model::discovery::guard::Guard;
+use crate::model::route::{Endpoint, Route, RouteSource, RouteTable};
+use crate::model::service::Target;
 use crate::state::State;
 
 pub mod dns;
+pub mod kubernetes;
 
 /// Builds the route table from configuration and what the sources have found.
 #[derive(Debug)]
@@ -25,6 +31,12 @@ struct Known {
     routes: Vec<RouteSettings>,
     /// The last good answer for each DNS name.
     answers: HashMap<Arc<str>, Vec<IpAddr>>,
+    /// The routes of exported Services.
+    exports: Vec<Arc<Route>>,
+    /// What is not exported, once our own cluster is looked at.
+    guard: Option<Arc<Guard>>,
+    /// Exports of which it was said that configuration hides them.
+    hidden: HashSet<Target>,
 }
 
 impl Discovery {
@@ -41,7 +53,7 @@ impl Discovery {
         known.routes = routes.to_vec();
         let names = dns_names(routes);
         known.answers.retain(|name, _| names.contains(name));
-        self.publish(&known);
+        self.publish(&mut known);
     }
 
     /// The last good answer for a name; empty without one.
@@ -60,14 +72,61 @@ impl Discovery {
         }
         tracing::info!(%name, ?addresses, "DNS answer changed; routes updated");
         known.answers.insert(Arc::clone(name), addresses);
-        self.publish(&known);
+        self.publish(&mut known);
+    }
+
+    /// Takes the routes of all exported Services, then cuts the connections to what is `gone`, and
+    /// with `narrowed` those that restrictions do not allow any more. Says how many were cut.
+    pub fn exported(
+        &self,
+        routes: Vec<Arc<Route>>,
+        guard: Arc<Guard>,
+        gone: &Gone,
+        narrowed: bool,
+    ) -> usize {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.exports, known.guard) = (routes, Some(guard));
+        self.publish(&mut known);
+        drop(known);
+        let unexported = enforce::exported(&self.state, gone);
+        unexported + if narrowed { enforce::allowed(&self.state) } else { 0 }
     }
 
     /// Called with the lock held, so that tables follow each other in the order of their causes.
-    fn publish(&self, known: &Known) {
-        let routes = known.routes.iter().map(|settings| route(settings, &known.answers)).collect();
-        let table = RouteTable::new(routes, &self.state.routes.load());
+    fn publish(&self, known: &mut Known) {
+        let previous = self.state.routes.load();
+        let own = known.routes.iter().map(|settings| {
+            let mut route = route(settings, &known.answers);
+            if let Some(old) = previous.by_target(&route.target) {
+                route.adopt(old);
+            }
+            Arc::new(route)
+        });
+        let table = RouteTable::of(own.chain(known.exports.iter().cloned()), known.guard.clone());
+        known.tell_hidden(&table);
         self.state.routes.store(Arc::new(table));
+    }
+}
+
+impl Known {
+    /// Says once which exports cannot be reached because configuration has their target.
+    fn tell_hidden(&mut self, table: &RouteTable) {
+        if self.routes.is_empty() {
+            return self.hidden.clear();
+        }
+        let is_hidden = |route: &&Arc<Route>| {
+            let found = table.by_target(&route.target);
+            found.is_some_and(|found| found.source != RouteSource::Kubernetes)
+        };
+        let hidden: HashSet<_> =
+            self.exports.iter().filter(is_hidden).map(|route| route.target.clone()).collect();
+        for route in hidden.difference(&self.hidden) {
+            tracing::warn!(
+                %route,
+                "a [[route]] and an exported Service have the same target; the [[route]] is used"
+            );
+        }
+        self.hidden = hidden;
     }
 }
 
@@ -98,11 +157,14 @@ fn route(settings: &RouteSettings, answers: &HashMap<Arc<str>, Vec<IpAddr>>) -> 
             .collect(),
     };
     Route {
-        target: settings.target.clone(),
         sni: settings.sni.clone(),
         default: settings.default,
         session: settings.session,
         proxy_protocol: settings.proxy_protocol,
-        endpoints,
+        source: match &settings.endpoints {
+            EndpointSource::Static(_) => RouteSource::Static,
+            EndpointSource::Dns { .. } => RouteSource::Dns,
+        },
+        ..Route::new(settings.target.clone(), endpoints)
     }
 }

@@ -62,8 +62,9 @@ const LOCAL_LEASE: &str = "local-service-mirror-write";
 const LINKERD_LEASE: Duration = Duration::from_secs(30);
 /// Between two tries to make a client.
 const CLIENT_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the tasks of a term may take to end.
-const END_DEADLINE: Duration = Duration::from_secs(3);
+/// How long the tasks of a term may take to end: with the release of two Leases it is less than the
+/// process waits for the thread.
+const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The mirror of this process.
 #[derive(Debug)]

@@ -114,12 +114,16 @@ outcomes! {
         "the client broke HTTP or a bound of it and its session was ended; the detail names the rule";
     /// No route for the target or server name.
     UnknownTarget = "unknown_target", Warn, "no route has this target; see /routes";
+    /// A Service of our own cluster that is not exported, or not with this port.
+    NotExported = "not_exported", Warn,
+        "the Service or its port is not exported: give it a label that kubernetes.export_selectors selects (mirror.linkerd.io/exported=true unless that is changed), and list the port where it has the annotation linkerd-gateway.io/exported-ports; /routes shows what is exported";
     /// A local port that is not listed.
     LocalPortRefused = "local_port_refused", Warn, "the port is not listed in gateway.local_ports";
     /// Policy denied it.
     Denied = "denied", Warn, "a policy rule denied it, or rules exist and none allows it; `linkerd-gateway explain` says which and why";
     /// The route has no endpoint now.
-    NoEndpoints = "no_endpoints", Warn, "the route's DNS name has given no usable address; see /routes";
+    NoEndpoints = "no_endpoints", Warn,
+        "the route's DNS name has given no usable address, or the Service has no pod that is ready and known; see /routes";
     /// Every endpoint refused or failed.
     ConnectFailed = "connect_failed", Warn, "no endpoint of the route accepted the connection; see /routes";
     /// No endpoint answered in time.
@@ -151,7 +155,10 @@ outcomes! {
     IdleTimeout = "idle_timeout", Info, "";
     /// A changed policy does not allow it any more.
     NoLongerAllowed = "no_longer_allowed", Warn,
-        "a reload changed the policy rules, and they do not allow this connection any more; `linkerd-gateway explain` says which rule decides";
+        "a reload changed the policy rules, or someone the Service's annotation linkerd-gateway.io/allowed-identities, and this connection is not allowed any more; /routes shows the annotation, and `linkerd-gateway explain` says which rule decides";
+    /// Its target is not exported any more.
+    NoLongerExported = "no_longer_exported", Warn,
+        "the Service was deleted, or lost the label that exported it, or its annotation linkerd-gateway.io/exported-ports does not list this port any more";
     /// An operator closed it: `DELETE /connections`.
     ClosedByOperator = "closed_by_operator", Info, "an operator closed it through the admin API's DELETE /connections";
     /// Closed to free memory.

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::balance::{Candidate, EndpointState};
+use super::discovery::guard::Guard;
+use super::discovery::restriction::Restriction;
 use super::identity::Identity;
 use super::service::{Port, Target};
 
@@ -72,6 +74,28 @@ impl Candidate for Arc<Endpoint> {
     }
 }
 
+/// Who says that there is a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteSource {
+    /// Configuration, addresses included.
+    Static,
+    /// Configuration, and DNS for its addresses.
+    Dns,
+    /// An exported Service of our own cluster.
+    Kubernetes,
+}
+
+impl RouteSource {
+    /// The name in `/routes`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dns => "dns",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
 /// One target and its endpoints.
 #[derive(Debug)]
 pub struct Route {
@@ -85,8 +109,48 @@ pub struct Route {
     pub session: SessionMode,
     /// Connections to its endpoints begin with a PROXY header, version 2.
     pub proxy_protocol: bool,
-    /// The addresses; empty while DNS has given none.
+    /// The addresses; empty while DNS has given none, or no pod is ready.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Who says so.
+    pub source: RouteSource,
+    /// Who else must allow a client beside the policy.
+    pub restriction: Option<Arc<Restriction>>,
+}
+
+impl Route {
+    /// A route of configuration without anything special.
+    pub fn new(target: Target, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        Self {
+            target,
+            sni: Vec::new(),
+            default: false,
+            session: SessionMode::Auto,
+            proxy_protocol: false,
+            endpoints,
+            source: RouteSource::Static,
+            restriction: None,
+        }
+    }
+
+    /// Shares the endpoints that `old` has unchanged, and with them what is known of them.
+    pub fn adopt(&mut self, old: &Self) {
+        for endpoint in &mut self.endpoints {
+            if let Some(same) = old.endpoints.iter().find(|e| e.is_same(endpoint)) {
+                *endpoint = Arc::clone(same);
+            }
+        }
+    }
+
+    /// True when a client would notice no difference.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let endpoints = || self.endpoints.iter().zip(&other.endpoints);
+        (&self.target, &self.sni, self.default, self.session)
+            == (&other.target, &other.sni, other.default, other.session)
+            && (self.proxy_protocol, self.source) == (other.proxy_protocol, other.source)
+            && self.restriction == other.restriction
+            && self.endpoints.len() == other.endpoints.len()
+            && endpoints().all(|(one, other)| one.is_same(other))
+    }
 }
 
 /// All routes of one moment.
@@ -97,6 +161,8 @@ pub struct RouteTable {
     by_sni: HashMap<Box<str>, Arc<Route>>,
     default: Option<Arc<Route>>,
     routes: Vec<Arc<Route>>,
+    /// Which names only an export makes reachable.
+    guard: Option<Arc<Guard>>,
 }
 
 impl RouteTable {
@@ -104,26 +170,30 @@ impl RouteTable {
     /// shared with it. Of routes with one target, server name or default, the first counts;
     /// configuration refuses such duplicates.
     pub fn new(routes: Vec<Route>, previous: &Self) -> Self {
-        let mut table = Self::default();
-        for mut route in routes {
+        let adopted = routes.into_iter().map(|mut route| {
             if let Some(old) = previous.by_target(&route.target) {
-                for endpoint in &mut route.endpoints {
-                    if let Some(same) = old.endpoints.iter().find(|e| e.is_same(endpoint)) {
-                        *endpoint = Arc::clone(same);
-                    }
-                }
+                route.adopt(old);
             }
-            table.insert(Arc::new(route));
-        }
+            Arc::new(route)
+        });
+        Self::of(adopted, None)
+    }
+
+    /// A table of these very routes, which have shared already. With a `guard` a name that it
+    /// covers and no route has is not exported.
+    pub fn of(routes: impl IntoIterator<Item = Arc<Route>>, guard: Option<Arc<Guard>>) -> Self {
+        let mut table = Self { guard, ..Self::default() };
+        routes.into_iter().for_each(|route| table.insert(route));
         table
     }
 
     fn insert(&mut self, route: Arc<Route>) {
         if let Target::Service(name, port) = &route.target {
             let ports = self.by_name.entry(name.as_str().into()).or_default();
-            if ports.iter().all(|(p, _)| p != port) {
-                ports.push((*port, Arc::clone(&route)));
+            if ports.iter().any(|(p, _)| p == port) {
+                return;
             }
+            ports.push((*port, Arc::clone(&route)));
         }
         for sni in &route.sni {
             self.by_sni.entry(sni.as_str().into()).or_insert_with(|| Arc::clone(&route));
@@ -145,7 +215,26 @@ impl RouteTable {
         sni.and_then(|name| self.by_sni.get(name)).or(self.default.as_ref())
     }
 
-    /// All routes, in the order of their configuration.
+    /// The guard, when `name`, which has no route, is one of a Service of our own cluster that is
+    /// not exported. A host of an exported Service is not among them.
+    pub fn not_exported(&self, name: &str, port: Port) -> Option<&Arc<Guard>> {
+        let guard = self.guard.as_ref().filter(|guard| guard.covers(name))?;
+        let service = name.split_once('.').map(|(_, service)| service);
+        let is_host = service.is_some_and(|service| self.by_name(service, port).is_some());
+        (!is_host).then_some(guard)
+    }
+
+    /// The route whose restriction holds for a target: its own, or for a host that is gone that of
+    /// the Service it was a host of.
+    pub fn governing(&self, target: &Target) -> Option<&Arc<Route>> {
+        let Target::Service(name, port) = target else { return None };
+        self.by_name(name.as_str(), *port).or_else(|| {
+            let (_, service) = name.as_str().split_once('.')?;
+            self.by_name(service, *port).filter(|route| route.source == RouteSource::Kubernetes)
+        })
+    }
+
+    /// All routes, those of configuration first and in its order.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
@@ -182,14 +271,9 @@ mod tests {
 
     fn route(target: &str, sni: &[&str], default: bool, ports: &[u16]) -> Route {
         let endpoint = |port| Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), 1, None));
-        Route {
-            target: Target::parse(target).expect("a target"),
-            sni: sni.iter().map(|s| (*s).to_owned()).collect(),
-            default,
-            session: SessionMode::Auto,
-            proxy_protocol: false,
-            endpoints: ports.iter().copied().map(endpoint).collect(),
-        }
+        let endpoints = ports.iter().copied().map(endpoint).collect();
+        let sni = sni.iter().map(|s| (*s).to_owned()).collect();
+        Route { sni, default, ..Route::new(Target::parse(target).expect("a target"), endpoints) }
     }
 
     fn target(route: Option<&Arc<Route>>) -> String {
@@ -217,6 +301,34 @@ mod tests {
         let new = RouteTable::new(vec![route("a.b:1", &[], false, &[8, 9])], &old);
         assert_eq!(new.routes()[0].endpoints[0].state.open(), 1);
         assert_eq!(new.routes()[0].endpoints[1].state.open(), 0);
+    }
+
+    #[test]
+    fn what_the_guard_covers_and_no_route_has_is_not_exported() {
+        let guard = Guard::new("cluster.local", "a label");
+        let routes = vec![Arc::new(route("web.ns.svc.cluster.local:80", &[], false, &[]))];
+        let table = RouteTable::of(routes, Some(Arc::new(guard)));
+        let is_guarded = |name, port| {
+            let port = Port::new(port).expect("not 0");
+            table.not_exported(name, port).is_some()
+        };
+        assert!(is_guarded("web.ns.svc.cluster.local", 81));
+        assert!(is_guarded("db.ns.svc.cluster.local", 80));
+        assert!(!is_guarded("web-9.web.ns.svc.cluster.local", 80), "only its pod is unknown");
+        assert!(is_guarded("web-9.web.ns.svc.cluster.local", 81));
+        for name in ["web.example.com", "svc.cluster.local", "xsvc.cluster.local"] {
+            assert!(!is_guarded(name, 80), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_route_of_a_target_is_the_only_one() {
+        let mut exported = route("a.b:1", &[], false, &[8]);
+        exported.source = RouteSource::Kubernetes;
+        let own = route("a.b:1", &[], false, &[7]);
+        let table = RouteTable::of([own, exported].map(Arc::new), None);
+        let sources: Vec<_> = table.routes().iter().map(|route| route.source.label()).collect();
+        assert_eq!(sources, ["static"]);
     }
 
     #[test]

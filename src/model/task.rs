@@ -41,6 +41,8 @@ tasks! {
     GatewayProbes = "gateway_probes", "the gateway's addresses stay as ready as they are meanwhile";
     /// Says that a worker lives.
     Heartbeat = "heartbeat", "the worker's connections go on; /ready says no if it stays away for 5 s";
+    /// Follows the Services of our own cluster.
+    Kubernetes = "kubernetes", "changes of exported Services and their pods are not seen meanwhile; what was known stays in use";
     /// Watches memory.
     Memory = "memory", "limits.memory_watermark is not watched meanwhile";
     /// Competes for the mirror's Lease, and leads.

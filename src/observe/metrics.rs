@@ -30,6 +30,7 @@ mod certificates;
 mod dns;
 mod http;
 mod kinds;
+mod kubernetes;
 mod labels;
 mod mirror;
 mod series;
@@ -46,6 +47,7 @@ pub use dns::DnsClient;
 use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
+use kubernetes::Kubernetes;
 use labels::{AdminLabels, Labels, WorkerLabels};
 use mirror::Mirror;
 pub use transport::Transport;
@@ -106,6 +108,7 @@ pub struct Metrics {
     denied: Verdicts,
     http: Http,
     mirror: Mirror,
+    kubernetes: Kubernetes,
 }
 
 impl Metrics {
@@ -171,6 +174,7 @@ impl Metrics {
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
             mirror: Mirror::new(),
+            kubernetes: Kubernetes::new(&mut r),
             registry: r,
         })
     }

@@ -22,9 +22,10 @@ use super::relay::{Relay, Timeouts};
 use super::route::{self, LocalPorts, RouteError, Way};
 use super::session::Session;
 use crate::config::Settings;
+use crate::model::discovery::restriction::Restriction;
 use crate::model::outcome::Outcome;
-use crate::model::route::{RouteTable, SessionMode};
-use crate::model::service::MAX_NAME;
+use crate::model::route::{Route, RouteSource, RouteTable, SessionMode};
+use crate::model::service::{MAX_NAME, Target};
 use crate::observe::access::{RequestSelection, Selection};
 use crate::observe::metrics::Metrics;
 use crate::runtime::fault;
@@ -299,14 +300,38 @@ fn direct(
         }
     };
     session.routed(Arc::clone(&route));
+    let restriction = still_there(gateway, &routes, &route)
+        .map_err(|error| explained(session, &error, error.outcome()))?;
     let policy = gateway.state.policy.load();
-    let source = session.registration.source();
-    let verdict = authorize(&policy, &established.identity, source, &route.target);
+    let (source, target) = (session.registration.source(), &route.target);
+    let identity = &established.identity;
+    let verdict = authorize(&policy, identity, source, target, restriction.as_deref());
     session.authorized(&verdict);
     match verdict {
         Ok(_) => Ok(way),
         Err(denied) => Err(explained(session, &denied, denied.outcome())),
     }
+}
+
+/// The restriction of an export that is still there, now that the connection is registered: from
+/// here on whoever ends the export finds it.
+fn still_there(
+    gateway: &Gateway,
+    found_in: &Arc<RouteTable>,
+    route: &Route,
+) -> Result<Option<Arc<Restriction>>, RouteError> {
+    if route.source == RouteSource::Kubernetes {
+        let now = gateway.state.routes.load();
+        if !Arc::ptr_eq(found_in, &now) {
+            return match (now.governing(&route.target), route.target.clone()) {
+                (None, Target::Service(name, port)) => {
+                    Err(route::unreachable(&now, name.as_str(), port))
+                }
+                (governing, _) => Ok(governing.and_then(|route| route.restriction.clone())),
+            };
+        }
+    }
+    Ok(route.restriction.clone())
 }
 
 /// Where the header, or else the server name, leads to.

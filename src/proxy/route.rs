@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::handshake::Alpn;
 use crate::config::GatewaySettings;
+use crate::model::discovery::guard::Guard;
 use crate::model::header::{Header, SessionProtocol};
 use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Route, RouteTable, SessionMode};
@@ -30,6 +31,16 @@ pub enum RouteError {
     /// The port is not listed.
     #[error("local port {0} is not listed")]
     LocalPort(Port),
+    /// A Service of our own cluster, or a port of it, that is not exported.
+    #[error("{name}:{port} is not exported; {}", wanted(.guard))]
+    NotExported {
+        /// Its name.
+        name: String,
+        /// The port.
+        port: Port,
+        /// What would export it.
+        guard: Arc<Guard>,
+    },
     /// No route has this name and port.
     #[error("no route for {0}:{1}")]
     Unknown(String, Port),
@@ -43,7 +54,28 @@ impl RouteError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::LocalPort(_) => Outcome::LocalPortRefused,
+            Self::NotExported { .. } => Outcome::NotExported,
             Self::Unknown(..) | Self::UnknownServerName(_) => Outcome::UnknownTarget,
+        }
+    }
+
+    /// The target that has no route, if the client named one.
+    pub fn service(&self) -> Option<Target> {
+        match self {
+            Self::LocalPort(_) | Self::UnknownServerName(_) => None,
+            Self::NotExported { name, port, .. } | Self::Unknown(name, port) => {
+                Some(Target::Service(ServiceName::parse(name).ok()?, *port))
+            }
+        }
+    }
+}
+
+/// What would export a Service, in words.
+fn wanted(guard: &Guard) -> String {
+    match guard.is_complete {
+        true => format!("a Service is when {}", guard.wanted),
+        false => {
+            "the list of Services is not complete yet: see the log for the API server".to_owned()
         }
     }
 }
@@ -102,11 +134,10 @@ pub fn way(
                 target => Asked::Service(target.clone()),
             },
         )),
-        Err(RouteError::Unknown(name, port)) => match ServiceName::parse(&name) {
-            Ok(service) => Ok(Way::Http(protocol, Asked::Service(Target::Service(service, port)))),
-            Err(_) => Err(RouteError::Unknown(name, port)),
+        Err(error) => match error.service() {
+            Some(target) => Ok(Way::Http(protocol, Asked::Service(target))),
+            None => Err(error),
         },
-        Err(error) => Err(error),
     }
 }
 
@@ -123,8 +154,17 @@ pub fn by_header(
     let Some(name) = header.name else {
         return local_port(local_ports, header, local);
     };
-    let unknown = || RouteError::Unknown(name.to_owned(), header.port);
-    routes.by_name(name, header.port).cloned().ok_or_else(unknown)
+    routes.by_name(name, header.port).cloned().ok_or_else(|| unreachable(routes, name, header.port))
+}
+
+/// Why a name leads nowhere.
+pub fn unreachable(routes: &RouteTable, name: &str, port: Port) -> RouteError {
+    match routes.not_exported(name, port) {
+        Some(guard) => {
+            RouteError::NotExported { name: name.to_owned(), port, guard: Arc::clone(guard) }
+        }
+        None => RouteError::Unknown(name.to_owned(), port),
+    }
 }
 
 /// The route of a client without a header.
@@ -147,14 +187,7 @@ fn local_port(
     }
     let address = local_ports.address.unwrap_or(local.ip());
     let endpoint = Endpoint::new(SocketAddr::new(address, header.port.get()), 1, None);
-    Ok(Arc::new(Route {
-        target,
-        sni: Vec::new(),
-        default: false,
-        session: SessionMode::Auto,
-        proxy_protocol: false,
-        endpoints: vec![Arc::new(endpoint)],
-    }))
+    Ok(Arc::new(Route::new(target, vec![Arc::new(endpoint)])))
 }
 
 #[cfg(test)]
@@ -167,14 +200,7 @@ mod tests {
 
     fn table(session: SessionMode) -> RouteTable {
         let target = Target::parse("web.ns:80").expect("a target");
-        let route = Route {
-            target,
-            sni: vec![],
-            default: false,
-            session,
-            proxy_protocol: false,
-            endpoints: vec![],
-        };
+        let route = Route { session, ..Route::new(target, vec![]) };
         RouteTable::new(vec![route], &RouteTable::default())
     }
 
@@ -220,6 +246,26 @@ mod tests {
         assert_eq!(ways(&passthrough, "web.ns", http2), "bytes to web.ns:80");
         assert_eq!(outcome(&auto, Some("web.ns"), 81, None), Err(Outcome::UnknownTarget));
         assert_eq!(outcome(&auto, Some("localhost"), 8080, None), Err(Outcome::UnknownTarget));
+    }
+
+    #[test]
+    fn what_is_not_exported_has_its_own_outcome_and_says_what_is_missing() {
+        let mut guard = Guard::new("c", "its labels match a=b");
+        let table = |guard: &Guard| RouteTable::of([], Some(Arc::new(guard.clone())));
+        let header = Header { name: Some("web.ns.svc.c"), port: port(80), session: None };
+        let local = SocketAddr::from(([10, 0, 0, 9], 4143));
+        let error = |table| {
+            by_header(&table, &LocalPorts::default(), &header, local).expect_err("no route")
+        };
+        assert!(error(table(&guard)).to_string().ends_with("see the log for the API server"));
+        guard.is_complete = true;
+        let error = error(table(&guard));
+        assert_eq!(error.outcome(), Outcome::NotExported);
+        let said = "web.ns.svc.c:80 is not exported; a Service is when its labels match a=b";
+        assert_eq!(error.to_string(), said);
+        let session = Header { session: Some(SessionProtocol::Http2), ..header };
+        let way = way(Err(error), Some(&session), Alpn::TransportHeader);
+        assert!(matches!(way, Ok(Way::Http(..))), "each request is told");
     }
 
     #[test]

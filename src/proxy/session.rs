@@ -90,7 +90,9 @@ impl Session {
         identity: &Identity,
     ) {
         self.protocol = protocol;
-        if let Err(RouteError::Unknown(name, port)) = route {
+        if let Err(RouteError::Unknown(name, port) | RouteError::NotExported { name, port, .. }) =
+            route
+        {
             self.unknown_target = Some(format!("{name}:{port}").into());
         }
         self.metrics.header(protocol, route.ok().map(|route| &route.target), identity);
@@ -101,8 +103,9 @@ impl Session {
         self.protocol
     }
 
-    /// `route` is where it wants to go. Registered before policy is asked: a policy that is swapped
-    /// in meanwhile either decides about this connection or finds it here.
+    /// `route` is where it wants to go. Registered before policy is asked, and before it is looked
+    /// whether there still is such a route: what is swapped in meanwhile either decides about this
+    /// connection or finds it here (`control::enforce`).
     pub fn routed(&mut self, route: Arc<Route>) {
         self.registration.targeted(route.target.clone());
         fence(Ordering::SeqCst);
@@ -111,14 +114,17 @@ impl Session {
         self.route = Some(route);
     }
 
-    /// An HTTP session begins: each of its requests finds its own way.
+    /// An HTTP session begins: each of its requests finds its own way. Its target is registered also
+    /// when it has no route yet: it may have one by the next request.
     pub fn asked(&mut self, asked: &Asked, routes: &RouteTable) {
         match asked {
-            Asked::Service(target) => {
-                if let Some(route) = routes.by_target(target) {
-                    self.routed(Arc::clone(route));
+            Asked::Service(target) => match routes.by_target(target) {
+                Some(route) => self.routed(Arc::clone(route)),
+                None => {
+                    self.registration.targeted(target.clone());
+                    fence(Ordering::SeqCst);
                 }
-            }
+            },
             Asked::Local(route) => self.routed(Arc::clone(route)),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::pair::{APPS, EAST, Pair};
 use crate::support::backend;
-use crate::support::client::{Client, header_for, refusal};
+use crate::support::client::{Client, half_close, header_for, read_all, refusal};
 
 const TARGET: &str = "podinfo.lgw-test-apps.svc.cluster.local";
 
@@ -39,7 +39,8 @@ pub fn an_exported_service_is_mirrored_reached_and_withdrawn(pair: &Pair) {
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"hello");
-    drop(stream);
+    half_close(&mut stream);
+    assert!(read_all(&mut stream).is_empty());
     east.expect("closed");
     let secret = header_for("secret.lgw-test-apps.svc.cluster.local:9898", None);
     refusal(&client, pair.gateway(), &secret);

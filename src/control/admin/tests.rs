@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::answer::{answer, wants_body};
 use super::body::{BodyError, MAX_BODY, Received, receive};
 use super::*;
+use crate::model::discovery::restriction::Restriction;
 use crate::model::identity::Identity;
 use crate::model::outcome::Outcome;
 use crate::model::route::{Endpoint, Onward, Route, RouteTable, SessionMode};
@@ -167,12 +168,11 @@ fn routes_show_endpoints_and_ejections_on_our_clock() {
     // Ejected for a second at 1000; the clock stands at 1500.
     assert!((0..3).any(|_| endpoints[0].state.failed(1000)));
     let route = Route {
-        target: Target::parse("web.demo.svc.c:80").expect("a target"),
         sni: vec!["web.example".into()],
         default: true,
         session: SessionMode::Passthrough,
-        proxy_protocol: false,
-        endpoints,
+        restriction: Some(Arc::new(Restriction::parse("*.west, web.a").expect("valid"))),
+        ..Route::new(Target::parse("web.demo.svc.c:80").expect("a target"), endpoints)
     };
     admin.state.routes.store(Arc::new(RouteTable::new(vec![route], &RouteTable::default())));
     assert_eq!(
@@ -180,6 +180,7 @@ fn routes_show_endpoints_and_ejections_on_our_clock() {
         serde_json::json!([{
             "target": "web.demo.svc.c:80", "sni": ["web.example"], "default": true,
             "session": "passthrough", "proxy_protocol": false,
+            "source": "static", "allowed_identities": ["*.west", "web.a"],
             "endpoints": [
                 { "address": "10.0.0.1:80", "weight": 3, "tls_identity": null,
                   "open_connections": 1, "ejected": true },

@@ -90,6 +90,12 @@ struct RouteView<'a> {
     default: bool,
     session: &'static str,
     proxy_protocol: bool,
+    /// `static`, `dns` or `kubernetes`.
+    source: &'static str,
+    /// Who may reach it, whatever the policy says beyond that: the Service's annotation. Nobody when
+    /// empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_identities: Option<Vec<String>>,
     endpoints: Vec<EndpointView<'a>>,
 }
 
@@ -254,6 +260,11 @@ fn route_view(route: &Route, now: u64) -> RouteView<'_> {
         default: route.default,
         session,
         proxy_protocol: route.proxy_protocol,
+        source: route.source.label(),
+        allowed_identities: route
+            .restriction
+            .as_ref()
+            .map(|restriction| restriction.identities().iter().map(ToString::to_string).collect()),
         endpoints: route.endpoints.iter().map(|e| endpoint(e)).collect(),
     }
 }

@@ -27,6 +27,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 pub const WATCH_TIMEOUT: u32 = 30;
 /// Objects in one answer to a list.
 const PAGE: u32 = 500;
+/// After a failure, so long without another is success: a watch that was taken up again in a quiet
+/// cluster has nothing to say. Longer than a connection may take.
+const SETTLED: Duration = Duration::from_secs(7);
 
 /// What a watch hands on.
 #[derive(Debug)]
@@ -59,15 +62,19 @@ impl Health {
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
     }
 
-    /// True from an error to the next event.
+    /// True from an error until an event comes, or some seconds pass without another error.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
     }
 
     fn heard(&self) {
-        self.is_failing.store(false, Ordering::Relaxed);
+        self.settled();
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.heard.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    fn settled(&self) {
+        self.is_failing.store(false, Ordering::Relaxed);
     }
 }
 
@@ -113,7 +120,19 @@ pub async fn follow<K, T>(
     let mut events = pin!(watcher(api, scope.config()));
     let mut failures = 0;
     loop {
-        match events.next().await {
+        let next = if health.is_failing() {
+            match tokio::time::timeout(SETTLED, events.next()).await {
+                Ok(next) => next,
+                Err(_elapsed) => {
+                    failures = 0;
+                    health.settled();
+                    continue;
+                }
+            }
+        } else {
+            events.next().await
+        };
+        match next {
             Some(Ok(event)) => {
                 // That a list begins is said before the server is asked: it is no sign of life.
                 if !matches!(event, Event::Init) {

@@ -3,7 +3,8 @@
 //! Called by the watches of `local` and `remote` for everything they see, and by `apply` for the
 //! answers to writes. Nothing here decides anything.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use crate::model::mirror::remote::{RemoteHost, RemoteService, RemoteSubset, Serv
 
 /// An annotation that repeats a whole object and is never mirrored usefully.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Keys of labels and annotations that are kept once; others may put anything into them.
+const MOST_KEYS: usize = 1024;
 /// Label of EndpointSlices: their Service.
 const SLICE_SERVICE: &str = "kubernetes.io/service-name";
 /// Label that Kubernetes puts on the Endpoints and EndpointSlices of headless Services.
@@ -181,7 +184,24 @@ pub fn endpoints_readiness(endpoints: Endpoints, headless: bool) -> Option<Readi
 
 /// Labels as they are kept.
 pub fn labels(map: Option<BTreeMap<String, String>>) -> Labels {
-    map.into_iter().flatten().map(|(key, value)| (key.into(), value.into())).collect()
+    map.into_iter().flatten().map(|(key, value)| (shared(key), value.into())).collect()
+}
+
+/// A key that thousands of objects have is kept once.
+fn shared(key: String) -> Arc<str> {
+    thread_local! {
+        static KEYS: RefCell<HashSet<Arc<str>>> = RefCell::default();
+    }
+    KEYS.with_borrow_mut(|keys| {
+        if let Some(known) = keys.get(key.as_str()) {
+            return Arc::clone(known);
+        }
+        let key: Arc<str> = key.into();
+        if keys.len() < MOST_KEYS {
+            keys.insert(Arc::clone(&key));
+        }
+        key
+    })
 }
 
 fn meta(meta: ObjectMeta) -> Option<(Version, Meta)> {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::control::kubernetes::client;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
-use crate::model::kubernetes::index::Index;
+use crate::model::kubernetes::index::{Index, WatchEvent};
 
 /// The type of Secrets with a target's kubeconfig.
 const SECRET_TYPE: &str = "mirror.linkerd.io/remote-kubeconfig";
@@ -37,6 +37,8 @@ pub struct Credentials {
     pub generation: u64,
     /// Why there is no client, or not a newer one: a reason and a text for a person.
     pub problem: Option<(&'static str, Arc<str>)>,
+    /// Why the Secret cannot be read just now.
+    pub unreadable: Option<(&'static str, Arc<str>)>,
 }
 
 impl fmt::Debug for Credentials {
@@ -103,6 +105,10 @@ async fn watch_secret(
     };
     follow(api.clone(), &scope, &Health::default(), convert, |said| match said {
         Said::Event(event) => {
+            // That a list begins is said before the server is asked.
+            if !matches!(event, WatchEvent::ListBegins) {
+                credentials.send_if_modified(|now| now.unreadable.take().is_some());
+            }
             let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
             index.take(event);
             if !index.is_complete() {
@@ -118,7 +124,12 @@ async fn watch_secret(
         Said::Failed(Failure::Gone, _) => {}
         Said::Failed(failure, text) => {
             let text = format!("the Secret {name} cannot be read: {text}");
-            tell(credentials, failure.reason(), &text);
+            credentials.send_if_modified(|now| {
+                let unreadable = Some((failure.reason(), Arc::from(text)));
+                let changed = now.unreadable != unreadable;
+                now.unreadable = unreadable;
+                changed
+            });
         }
     })
     .await;

@@ -41,7 +41,8 @@ const MOST_MESSAGE: usize = 1024;
 #[derive(Debug)]
 pub struct Events {
     queue: mpsc::Sender<Event>,
-    waiting: Mutex<Option<mpsc::Receiver<Event>>>,
+    /// Held by the task that sends; one that panicked leaves it to the next.
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Event>>,
     said: Mutex<HashMap<Said, Instant>>,
 }
 
@@ -60,7 +61,7 @@ struct Event {
 impl Default for Events {
     fn default() -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        Self { queue, waiting: Mutex::new(Some(waiting)), said: Mutex::default() }
+        Self { queue, waiting: tokio::sync::Mutex::new(waiting), said: Mutex::default() }
     }
 }
 
@@ -118,8 +119,7 @@ impl Events {
 
     /// Sends what is said, for ever.
     pub async fn run(&self, client: &Client, namespace: &str, link_version: impl Fn() -> String) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut waiting) = waiting else { return };
+        let mut waiting = self.waiting.lock().await;
         let (mut burst, mut last) = (BURST, Instant::now());
         while let Some(event) = waiting.recv().await {
             let earned = last.elapsed().as_secs() / INTERVAL.as_secs();

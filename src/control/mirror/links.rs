@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use serde_json::Value;
@@ -33,7 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// One look.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the task of a Link that is gone may take to end.
-const END_DEADLINE: Duration = Duration::from_secs(2);
+const END_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A Link as the watch keeps it.
 #[derive(Clone, Debug)]
@@ -95,10 +96,8 @@ pub async fn run(term: Arc<Term>, stop: CancellationToken) {
         () = watch(&term, &links, &changed) => {}
         () = stop.cancelled() => {}
     }
-    for (_, ended) in running {
-        ended.stop.cancel();
-        end(&term, ended).await;
-    }
+    stop.cancel();
+    join_all(running.into_values().map(|ended| end(&term, ended))).await;
 }
 
 /// Watches in the best version that is served, and looks for one while there is none.
@@ -214,7 +213,7 @@ async fn reconcile(
     }
     for (key, (known, older)) in now {
         match running.get(&key) {
-            Some(old) => tell_link(&old.state, &known),
+            Some(old) => old.state.replace(&known.parsed, term.options.headless),
             None => drop(running.insert(key, start(term, &known, older, stop))),
         }
     }
@@ -251,14 +250,6 @@ fn choose(now: BTreeMap<ObjectKey, Known>) -> BTreeMap<ObjectKey, (Known, Option
             (key, (known, older))
         })
         .collect()
-}
-
-fn tell_link(state: &LinkState, known: &Known) {
-    state.spec.send_if_modified(|now| {
-        let changed = **now != *known.parsed;
-        *now = Arc::clone(&known.parsed);
-        changed
-    });
 }
 
 fn start(

@@ -109,8 +109,11 @@ fn waits(link: &LinkState) -> Option<String> {
         // That is a decision: nothing is done.
         return None;
     }
-    if let Some((_, text)) = &link.credentials.borrow().problem {
-        return Some(text.to_string());
+    {
+        let credentials = link.credentials.borrow();
+        if let Some((_, text)) = credentials.problem.as_ref().or(credentials.unreadable.as_ref()) {
+            return Some(text.to_string());
+        }
     }
     let remote = link.remote();
     if let Some((watch, (_, text))) = remote.failures().into_iter().next() {

@@ -25,6 +25,10 @@ use crate::state::links::ConditionView;
 
 /// Changes within this are written together.
 const COALESCE: Duration = Duration::from_secs(1);
+/// A status names every Service: one of many weighs a megabyte and is written less often. So many
+/// Services add a second, up to [`MOST_COALESCE`].
+const SERVICES_PER_SECOND: usize = 200;
+const MOST_COALESCE: u64 = 30;
 /// After a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// One call.
@@ -38,7 +42,8 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
     let mut told = Vec::new();
     loop {
         link.status_changed.notified().await;
-        tokio::time::sleep(COALESCE).await;
+        let more = (link.service_count() / SERVICES_PER_SECOND) as u64;
+        tokio::time::sleep(COALESCE + Duration::from_secs(more.min(MOST_COALESCE))).await;
         let status = status_of(link);
         announce(term, link, &status, &mut told);
         while let Err(text) = write(term, link).await {
@@ -198,7 +203,9 @@ fn condition(kind: LinkConditionType, view: &ConditionView) -> LinkCondition {
 /// Whether the credentials are usable.
 pub fn credentials_view(link: &LinkState) -> ConditionView {
     let credentials = link.credentials.borrow();
-    match (&credentials.problem, &credentials.client) {
+    // A Secret that cannot be read takes nothing from the client that was made of it.
+    let unreadable = credentials.unreadable.as_ref().filter(|_| credentials.client.is_none());
+    match (credentials.problem.as_ref().or(unreadable), &credentials.client) {
         (Some((reason, text)), _) => {
             ConditionView { status: "False", reason, message: text.to_string() }
         }

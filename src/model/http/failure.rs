@@ -28,6 +28,8 @@ pub enum Failure {
     FailFast,
     /// No rule allows it.
     Denied,
+    /// A Service of our own cluster that is not exported, or not with this port.
+    NotExported,
     /// No route has the name and port.
     UnknownTarget,
     /// A bug, or something that cannot be.
@@ -51,7 +53,7 @@ pub struct Answer {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::Endpoint,
@@ -62,6 +64,7 @@ impl Failure {
         Self::Overload,
         Self::FailFast,
         Self::Denied,
+        Self::NotExported,
         Self::UnknownTarget,
         Self::Unexpected,
     ];
@@ -115,6 +118,10 @@ impl Failure {
                 let message = "unauthorized request on route";
                 answer(StatusCode::FORBIDDEN, 7, false, message, "unauthorized")
             }
+            Self::NotExported => {
+                let message = "the service or its port is not exported";
+                answer(StatusCode::NOT_FOUND, 5, false, message, "not exported")
+            }
             Self::UnknownTarget => {
                 let message = "bad gateway domain";
                 answer(StatusCode::NOT_FOUND, 5, false, message, "gateway domain invalid")
@@ -141,6 +148,7 @@ mod tests {
     fn answers_as_linkerd_does() {
         for (failure, status, grpc, close) in [
             (Failure::UnknownTarget, 404, 5, false),
+            (Failure::NotExported, 404, 5, false),
             (Failure::Denied, 403, 7, false),
             (Failure::Loop, 508, 10, true),
             (Failure::FailFast, 504, 4, true),

@@ -88,7 +88,7 @@ impl Fields<'_> {
             let expected = "1 to 63 lower-case letters, digits and '-', as in names of Services";
             self.wrong(
                 "targetClusterName",
-                &format!("{expected}; {origin} {}", shown(&Value::from(&*cluster))),
+                &format!("{expected}; {origin} {}", shown(Value::from(&*cluster))),
                 Stops::Mirroring,
             );
         }
@@ -121,7 +121,7 @@ impl Fields<'_> {
                     "gatewayAddress",
                     &format!(
                         "IP addresses and DNS names, separated by commas; found {}",
-                        shown(&Value::from(token))
+                        shown(Value::from(token))
                     ),
                     Stops::Mirroring,
                 ),

@@ -9,9 +9,11 @@ use http::HeaderValue;
 use super::body::Bounds;
 use super::pool;
 use crate::config::{HttpSettings, Settings};
+use crate::model::http::failure::Failure;
 use crate::model::http::forwarded::{self, without_default_port};
 use crate::model::identity::Identity;
 use crate::model::route::Route;
+use crate::model::service::Target;
 use crate::observe::metrics::HttpSeries;
 use crate::proxy::inbound::{Gateway, Rules};
 use crate::proxy::route::Asked;
@@ -100,10 +102,20 @@ pub struct Context {
 
 impl Context {
     /// The route at this moment.
-    pub fn route(&self) -> Option<Arc<Route>> {
-        match &self.asked {
-            Asked::Service(target) => self.gateway.state.routes.load().by_target(target).cloned(),
-            Asked::Local(route) => Some(Arc::clone(route)),
-        }
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn route(&self) -> Result<Arc<Route>, Failure> {
+        let target = match &self.asked {
+            Asked::Service(target) => target,
+            Asked::Local(route) => return Ok(Arc::clone(route)),
+        };
+        let routes = self.gateway.state.routes.load();
+        routes.by_target(target).cloned().ok_or_else(|| match target {
+            Target::Service(name, port) if routes.not_exported(name.as_str(), *port).is_some() => {
+                Failure::NotExported
+            }
+            _ => Failure::UnknownTarget,
+        })
     }
 }

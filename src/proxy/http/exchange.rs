@@ -103,10 +103,12 @@ pub async fn exchange(
 
 /// Route, policy, bounds: everything that is known before an endpoint is asked.
 fn admit(context: &Context, request: &Request, record: &mut Record) -> Result<Arc<Route>, Failure> {
-    let route = context.route().ok_or(Failure::UnknownTarget)?;
+    let route = context.route()?;
     let policy = context.gateway.state.policy.load();
     let facts = RequestFacts { method: request.method.as_str(), path: request.asked_path() };
-    let verdict = authorize_request(&policy, &context.client, context.source, &route.target, facts);
+    let (target, restriction) = (&route.target, route.restriction.as_deref());
+    let (client, source) = (&context.client, context.source);
+    let verdict = authorize_request(&policy, client, source, target, facts, restriction);
     match &verdict {
         Ok(allowed) => record.authorized(true, &allowed.rule),
         Err(denied) => {

@@ -152,8 +152,10 @@ async fn relay(
     if let Some((method, path)) = context.http.last_request() {
         let policy = context.gateway.state.policy.load();
         let facts = RequestFacts { method, path };
-        let target = context.asked.target();
-        if authorize_request(&policy, &context.client, context.source, target, facts).is_err() {
+        let (target, client, source) = (context.asked.target(), &context.client, context.source);
+        let routes = context.gateway.state.routes.load();
+        let restriction = routes.governing(target).and_then(|route| route.restriction.as_deref());
+        if authorize_request(&policy, client, source, target, facts, restriction).is_err() {
             return Outcome::NoLongerAllowed;
         }
     }

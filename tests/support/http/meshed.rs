@@ -25,8 +25,13 @@ pub struct Meshed {
 impl Meshed {
     /// One that presents `leaf`, and expects headers for `port`. It says `meshed` to all requests.
     pub fn start(leaf: &TestLeaf, port: u16) -> Self {
+        Self::start_at(leaf, "127.0.0.1", port)
+    }
+
+    /// The same, at another address of this host.
+    pub fn start_at(leaf: &TestLeaf, host: &str, port: u16) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(configuration(leaf, HEADER)));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = std::net::TcpListener::bind((host, 0)).expect("a port");
         listener.set_nonblocking(true).expect("set");
         let address = listener.local_addr().expect("bound");
         let meshed = Self { address, seen: Arc::default(), sessions: Arc::default() };

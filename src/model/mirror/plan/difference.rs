@@ -102,10 +102,11 @@ pub(in crate::model::mirror) fn same_ports(a: &[ServicePort], b: &[ServicePort])
         })
 }
 
+/// An address, whether it is ready, and the name, transport and number of one of its ports.
+type Reached<'a> = (&'a MirrorAddress, bool, Option<(&'a str, Protocol, u16)>);
+
 /// Which address is ready on which port: what subsets say, however they are grouped.
-fn triples(
-    subsets: &[MirrorSubset],
-) -> BTreeSet<(&MirrorAddress, bool, Option<(&str, Protocol, u16)>)> {
+fn triples(subsets: &[MirrorSubset]) -> BTreeSet<Reached<'_>> {
     let mut triples = BTreeSet::new();
     for subset in subsets {
         let ready = subset.addresses.iter().map(|address| (address, true));

@@ -17,6 +17,37 @@ fn a_deleted_service_takes_its_mirror_with_it() {
     assert!(local.services.is_empty() && local.endpoints.is_empty() && local.slices.is_empty());
 }
 
+/// TestOnDelete: what was never exported had no mirror, and its end means nothing.
+#[test]
+fn a_deleted_service_that_was_not_exported_means_nothing() {
+    let mut plain = service("a");
+    plain.labels.clear();
+    let mut world = World::with(plain, ready());
+    assert!(world.settle("a").writes.is_empty());
+    world.remote.clear();
+    assert!(world.settle("a").writes.is_empty());
+}
+
+/// TestClusterUnregisteredMirroring: "unregisters cluster and cleans up all mirrored resources":
+/// when a complete list of the target is empty.
+#[test]
+fn an_empty_target_leaves_nothing() {
+    let db = RemoteService { kind: ServiceKind::Headless, ..service("db") };
+    let mut world = World::with(service("a"), ready());
+    world.export(db, Some(hosts(&[host("db-0")])));
+    world.export(service("b"), None);
+    for name in ["a", "b", "db"] {
+        world.settle(name);
+    }
+    assert_eq!(world.local.services.len(), 4);
+    world.remote.clear();
+    for name in ["a", "b", "db"] {
+        world.settle(name);
+    }
+    let local = &world.local;
+    assert!(local.services.is_empty() && local.endpoints.is_empty() && local.slices.is_empty());
+}
+
 /// Never because a remote cannot be reached: absence counts in a complete list only.
 #[test]
 fn nothing_is_deleted_before_the_list_is_complete() {

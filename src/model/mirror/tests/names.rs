@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::fixture::{World, host, hosts, service};
+use crate::model::mirror::keys;
 use crate::model::mirror::name::{endpoint_mirror_name, federated_name, mirror_name, slice_name};
 use crate::model::mirror::object::Family;
+use crate::model::mirror::remote::{RemoteService, ServiceKind};
 
 #[test]
 fn short_names_are_as_linkerds() {
@@ -26,6 +29,22 @@ fn long_names_are_cut_and_hashed_always_the_same() {
     assert_eq!(&*endpoint_mirror_name("0-pod", "east"), "x0-pod-east-62852302");
     assert_ne!(mirror_name(&long, "east"), mirror_name(&long, "west"));
     assert_ne!(mirror_name(&"a".repeat(60), "east"), mirror_name(&"a".repeat(61), "east"));
+}
+
+/// The whole group under a hashed name is valid, and the annotation has the whole name.
+#[test]
+fn a_headless_service_with_the_longest_name_is_mirrored_and_unexported() {
+    let name = "s".repeat(63);
+    let db = RemoteService { kind: ServiceKind::Headless, ..service(&name) };
+    let mut world = World::with(db, hosts(&[host(&"h".repeat(63)), host("0")]));
+    world.settle(&name);
+    assert_eq!(world.local.services.len(), 3);
+    let root = world.mirror(&mirror_name(&name, "remote"));
+    let full = &root.meta.annotations[keys::REMOTE_NAME];
+    assert_eq!(**full, format!("{name}.ns1.svc.cluster.local"));
+    world.remote.clear();
+    world.settle(&name);
+    assert!(world.local.services.is_empty() && world.local.slices.is_empty());
 }
 
 proptest! {

@@ -33,11 +33,11 @@ fn ports_are_updated_on_both_service_and_endpoints() {
     assert_eq!(slice.ports.len(), 2);
 }
 
-/// TestOnUpdate: "mirrored & different rv", "mirrored & same rv".
+/// TestOnAdd and TestOnUpdate: "exported & not mirrored", "mirrored & different rv", "mirrored & same rv".
 #[test]
 fn another_version_is_written_and_the_same_is_not() {
     let mut world = World::with(service("a"), ready());
-    world.settle("a");
+    assert!(!world.settle("a").writes.is_empty());
     assert!(world.settle("a").writes.is_empty());
     world.change("a", |_| {});
     let settled = world.settle("a");
@@ -45,7 +45,7 @@ fn another_version_is_written_and_the_same_is_not() {
         if object.kind() == Kind::Service));
 }
 
-/// TestOnUpdate: "no longer exported".
+/// TestOnAdd and TestOnUpdate: "no longer exported".
 #[test]
 fn a_service_that_is_no_longer_exported_loses_its_mirror() {
     let mut world = World::with(service("a"), ready());

@@ -166,7 +166,7 @@ fn a_meshed_pod_is_reached_over_mutual_tls_and_one_that_is_not_known_yet_not_at_
     let b = ("b", plain_pod("2", "10.0.0.2"));
     let line = |pods: &[(&str, Pod)]| lines(&export(&service, &slices, pods, None)).remove(0);
     assert_eq!(line(&[]), "web:80 -> 10.0.0.3:8080");
-    assert_eq!(line(&[b.clone()]), "web:80 -> 10.0.0.2:8080 10.0.0.3:8080");
+    assert_eq!(line(std::slice::from_ref(&b)), "web:80 -> 10.0.0.2:8080 10.0.0.3:8080");
     assert_eq!(
         line(&[a.clone(), b]),
         "web:80 -> 10.0.0.1:8080@web:4150 10.0.0.2:8080 10.0.0.3:8080"

@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::GatewaySettings;
 use crate::config::load::{Loaded, Sources};
 use crate::control::admin::{Admin, Scope};
-use crate::control::discovery::dns::ResolverError;
+use crate::control::dns::ResolverError;
 use crate::model::outcome::Outcome;
 use crate::model::task::Task;
 use crate::net::socket;
@@ -36,6 +37,7 @@ mod changes;
 mod control;
 mod kubernetes;
 mod listeners;
+pub(crate) mod mirror;
 mod reload;
 mod signals;
 mod systemd;
@@ -48,6 +50,9 @@ use systemd::Manager;
 /// How long cancelled connections may take to write their last log line, and cancelled control
 /// tasks to end.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the mirror may take to end what it writes and to give its Leases away.
+const MIRROR_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -166,13 +171,14 @@ impl App {
         let stop = Stop::default();
         let mut signals = Signals::new(stop.asked.clone())?;
         let supervisor = Supervisor::new(&self.metrics, &stop.everything);
-        let gates = Gates::new(&self.state);
+        let gates = Gates::new(&self.state, mirror::is_alone(&self.loaded.settings));
         let workers = self.loaded.settings.runtime.workers.unwrap_or_else(runtime::default_workers);
         let workers = Workers::start(workers, &self.state.readiness, &self.metrics, warm_up)?;
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
         let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
+        let mirror = self.start_mirror(&stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
@@ -188,12 +194,12 @@ impl App {
                     Request::Stop => break,
                 },
                 () = changes.next() => manager.reload(&mut reloader),
-                () = credentials.loaded.notified(), if ready.is_some() => {
-                    gates.credentials.open();
+                () = gates.may_serve(&credentials.loaded), if ready.is_some() => {
+                    gates.credentials.iter().for_each(Latch::open);
                     let addresses = self.listeners();
                     acceptors =
                         self.start_acceptors(&reloader.gateway, &workers, &stop.accepting)?;
-                    gates.listeners.open();
+                    gates.listeners.iter().for_each(Latch::open);
                     for listener in addresses {
                         tracing::info!(%listener, "accepting connections");
                     }
@@ -206,7 +212,7 @@ impl App {
         let gateway = &reloader.settings.gateway;
         let forced = !acceptors.is_empty() && self.linger(gateway, &mut signals).await;
         tracing::info!(connections = self.state.connections.len(), "stopping: no new connections");
-        gates.listeners.close();
+        gates.listeners.iter().for_each(Latch::close);
         stop.accepting.cancel();
         self.state.closing.cancel();
         let accepted = async {
@@ -224,6 +230,7 @@ impl App {
         };
         stop.everything.cancel();
         let _ = timeout(CANCEL_DEADLINE, supervisor.finished()).await;
+        mirror.into_iter().for_each(|thread| thread.join(MIRROR_DEADLINE));
         for thread in kubernetes.into_iter().chain([admin]) {
             thread.join(THREAD_DEADLINE);
         }
@@ -348,18 +355,22 @@ struct Stop {
     everything: CancellationToken,
 }
 
-/// The readiness gates that this file opens.
+/// The readiness gates that this file opens; none in a process that only mirrors.
 struct Gates {
-    credentials: Latch,
-    listeners: Latch,
+    credentials: Option<Latch>,
+    listeners: Option<Latch>,
 }
 
 impl Gates {
-    fn new(state: &State) -> Self {
-        let readiness = &state.readiness;
-        Self {
-            credentials: readiness.latch("credentials"),
-            listeners: readiness.latch("listeners"),
+    fn new(state: &State, is_mirror_alone: bool) -> Self {
+        let latch = |name| (!is_mirror_alone).then(|| state.readiness.latch(name));
+        Self { credentials: latch("credentials"), listeners: latch("listeners") }
+    }
+
+    /// Waits for credentials, unless nothing is served with them.
+    async fn may_serve(&self, loaded: &Notify) {
+        if self.credentials.is_some() {
+            loaded.notified().await;
         }
     }
 }

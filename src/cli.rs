@@ -16,6 +16,7 @@ pub mod demo;
 pub mod explain;
 pub mod inspect;
 pub mod man;
+pub mod mirror;
 pub mod output;
 pub mod run;
 
@@ -61,6 +62,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Print the manual page, or write one page per command.
     Man(man::ManArgs),
+    /// Say what the mirror of other clusters' Services would do.
+    Mirror(mirror::MirrorArgs),
     /// Run the gateway (the default).
     Run(run::RunArgs),
 }
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(args)) => explain::explain(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Man(args)) => man::man(&args),
+        Some(Command::Mirror(args)) => mirror::mirror(&args),
         Some(Command::Run(args)) => run::run(&args),
         None => run::run(&arguments.run),
     };

@@ -21,6 +21,8 @@ use crate::model::policy::Rule;
 use crate::model::route::{Onward, SessionMode};
 use crate::model::service::{Port, Target};
 
+pub use crate::model::mirror::remote::EndpointObjects;
+
 pub mod check;
 pub mod json_schema;
 pub mod load;
@@ -301,17 +303,6 @@ pub struct MirrorSettings {
     pub max_writes_in_flight: usize,
     /// After which a leader that is not heard of is replaced.
     pub lease_duration: Duration,
-}
-
-/// `mirror.endpoints`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointObjects {
-    /// core/v1 Endpoints, and EndpointSlices.
-    Both,
-    /// core/v1 Endpoints only; the cluster's own controller copies them to slices.
-    Endpoints,
-    /// EndpointSlices only.
-    Slices,
 }
 
 /// One `[[route]]`.

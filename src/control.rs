@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod credentials;
 pub mod discovery;
+pub mod dns;
 pub mod enforce;
 pub mod kubernetes;
 pub mod memory;
+pub mod mirror;

@@ -15,6 +15,8 @@ pub mod http;
 pub mod identity;
 pub mod kubernetes;
 pub mod last_use;
+pub mod link;
+pub mod mirror;
 pub mod notice;
 pub mod outcome;
 pub mod policy;

@@ -14,10 +14,12 @@ use crate::model::route::RouteTable;
 use crate::tls::credentials::Credentials;
 
 pub mod connections;
+pub mod links;
 pub mod pressure;
 pub mod readiness;
 
 use connections::Connections;
+use links::MirrorView;
 use pressure::Pressure;
 use readiness::Readiness;
 
@@ -36,6 +38,8 @@ pub struct State {
     pub configuration: ArcSwap<Configuration>,
     /// Networks whose connections to the admin port begin with a PROXY header.
     pub admin_proxies: ArcSwap<Vec<IpNet>>,
+    /// How the mirror fares.
+    pub links: ArcSwap<MirrorView>,
     /// Live connections.
     pub connections: Arc<Connections>,
     /// Whether memory is too short to accept anything.

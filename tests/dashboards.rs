@@ -12,8 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
+use linkerd_gateway::model::mirror::probe::{Failure, Probed};
 use linkerd_gateway::model::outcome::Outcome;
+use linkerd_gateway::observe::metrics::Metrics;
 use serde_json::Value;
 use support::backend;
 use support::certs::TestCa;
@@ -52,7 +55,8 @@ fn exposed() -> Exposed {
     gateway.line("a clean end", |line| line["outcome"] == "closed");
     assert_eq!(gateway.request("GET", "/ready").0, 200);
     let mut exposed = Exposed::new();
-    for line in gateway.get("/metrics").lines().filter(|line| !line.starts_with('#')) {
+    let all = gateway.get("/metrics") + &of_a_link();
+    for line in all.lines().filter(|line| !line.starts_with('#')) {
         let (series, _) = line.rsplit_once(' ').expect("a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let known = exposed.entry(name.to_owned()).or_default();
@@ -62,6 +66,24 @@ fn exposed() -> Exposed {
         }
     }
     exposed
+}
+
+/// What a mirror exposes besides: its series exist only while there is a Link, for which this needs
+/// no API server.
+fn of_a_link() -> String {
+    let metrics = Metrics::new();
+    let address = std::net::IpAddr::from([192, 0, 2, 1]);
+    metrics.gateway_enabled("east", true);
+    metrics.gateway_alive("east", true);
+    metrics.gateway_address_alive("east", address, true);
+    metrics.gateway_probed("east", address, Probed::Alive(Duration::from_millis(1)));
+    metrics.gateway_probed("east", address, Probed::Failed(Failure::Refused));
+    metrics.mirror_services("east", 1);
+    metrics.mirror_conflicts("east", 0);
+    metrics.mirror_write("east", "create", "Service", "ok");
+    metrics.mirror_watch_failing("east", "services", false);
+    metrics.mirror_leader(true);
+    metrics.encode()
 }
 
 /// What `expression` names and `exposed` lacks.

@@ -12,8 +12,9 @@ use crate::config::print::json;
 use crate::config::problem::Problems;
 use crate::config::{GatewaySettings, Settings};
 use crate::control::credentials::{self, Follower, LoadError, Source};
-use crate::control::discovery::dns::{Followers, ResolverError};
+use crate::control::discovery::dns::Followers;
 use crate::control::discovery::{Discovery, dns_names};
+use crate::control::dns::ResolverError;
 use crate::control::enforce;
 use crate::control::memory::Watermark;
 use crate::model::policy::Policy;
@@ -156,6 +157,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("admin.metrics_listen", old.admin.metrics_listen != new.admin.metrics_listen),
         ("admin.shutdown", old.admin.shutdown != new.admin.shutdown),
         ("dns", old.dns != new.dns),
+        ("mirror", old.mirror != new.mirror),
         ("kubernetes", old.kubernetes != new.kubernetes),
         ("log.format", old.log.format != new.log.format),
     ];

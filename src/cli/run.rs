@@ -41,6 +41,17 @@ pub struct RunArgs {
     /// Where the admin API listens, ip:port (admin.listen).
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
+    /// Run one module alone, beside the admin API: mirror.enabled = true, and gateway.enabled and
+    /// kubernetes.enabled = false. It is ready at its first contact with the API server.
+    #[arg(long, value_name = "MODULE")]
+    only: Option<Module>,
+}
+
+/// What can run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Module {
+    /// The mirror of other clusters' Services.
+    Mirror,
 }
 
 impl RunArgs {
@@ -55,6 +66,15 @@ impl RunArgs {
         ];
         for (key, value, flag) in single {
             sources.flags.extend(value.clone().map(|value| (key.to_owned(), value, flag)));
+        }
+        if let Some(Module::Mirror) = self.only {
+            let keys = [
+                ("mirror.enabled", "true"),
+                ("gateway.enabled", "false"),
+                ("kubernetes.enabled", "false"),
+            ];
+            let flags = keys.map(|(key, value)| (key.to_owned(), value.to_owned(), "--only"));
+            sources.flags.extend(flags);
         }
         let listen = self.listen.iter().cloned();
         sources.flags.extend(listen.map(|value| ("gateway.listen".to_owned(), value, "--listen")));

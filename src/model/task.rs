@@ -37,12 +37,26 @@ tasks! {
     Credentials = "credentials", "renewed certificates are not seen meanwhile; those in use stay";
     /// Follows one DNS name.
     Dns = "dns", "the name's last good answer stays in use meanwhile";
+    /// Probes the addresses of one gateway.
+    GatewayProbes = "gateway_probes", "the gateway's addresses stay as ready as they are meanwhile";
     /// Says that a worker lives.
     Heartbeat = "heartbeat", "the worker's connections go on; /ready says no if it stays away for 5 s";
     /// Follows the Services of our own cluster.
     Kubernetes = "kubernetes", "changes of exported Services and their pods are not seen meanwhile; what was known stays in use";
     /// Watches memory.
     Memory = "memory", "limits.memory_watermark is not watched meanwhile";
+    /// Competes for the mirror's Lease, and leads.
+    Mirror = "mirror", "another replica takes over, or this one goes on when it is back; mirrors stay";
+    /// Brings federated Services to what their members are.
+    MirrorFederation = "mirror_federation", "federated Services stay as they are meanwhile";
+    /// Does the work of one Link.
+    MirrorLink = "mirror_link", "the mirrors of this one Link stay as they are meanwhile";
+    /// Follows the Links.
+    MirrorLinks = "mirror_links", "mirrors stay as they are meanwhile; new Links are not seen";
+    /// Follows the mirrors of our own cluster.
+    MirrorLocal = "mirror_local", "changes by others to mirrors are not seen meanwhile";
+    /// Says Events, and what /links shows.
+    MirrorReport = "mirror_report", "/links and Events stand still meanwhile";
     /// Reads the configuration again; it is not started again.
     Reload = "reload", "this one reload was given up";
     /// Beats for the service manager.

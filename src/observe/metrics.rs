@@ -27,10 +27,12 @@ use crate::model::task::Task;
 
 mod bounded;
 mod certificates;
+mod dns;
 mod http;
 mod kinds;
 mod kubernetes;
 mod labels;
+mod mirror;
 mod series;
 mod slots;
 #[cfg(test)]
@@ -40,11 +42,14 @@ mod transport;
 use bounded::Bounded;
 pub use certificates::Certificate;
 use certificates::Certificates;
+use dns::Dns;
+pub use dns::DnsClient;
 use http::Http;
 pub use http::{Answered, HttpSeries};
 use kinds::{Results, Verdicts, add, histogram};
 use kubernetes::Kubernetes;
 use labels::{AdminLabels, Labels, WorkerLabels};
+use mirror::Mirror;
 pub use transport::Transport;
 use transport::Transports;
 
@@ -84,7 +89,7 @@ pub struct Metrics {
     watermark: Gauge,
     ejections: Counter,
     connects: Results,
-    dns: Results,
+    dns: Dns,
     certificates: Arc<Certificates>,
     certificate_expiry: Gauge<f64, std::sync::atomic::AtomicU64>,
     certificate_refresh: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -103,6 +108,7 @@ pub struct Metrics {
     denied: Verdicts,
     http: Http,
     kubernetes: Kubernetes,
+    mirror: Mirror,
 }
 
 impl Metrics {
@@ -145,12 +151,7 @@ impl Metrics {
             watermark: add(&mut r, "gateway_memory_watermark_bytes", "0 when off"),
             ejections: add(&mut r, "gateway_endpoint_ejections", "Endpoints ejected"),
             connects: Results::new(&mut r, "gateway_endpoint_connects", "Connect attempts", &[]),
-            dns: Results::new(
-                &mut r,
-                "control_dns_resolutions",
-                "DNS resolutions",
-                &[("client", "route")],
-            ),
+            dns: Dns::new(&mut r),
             certificates,
             certificate_expiry: add(&mut r, expiry, "End of our certificate; 0 without one"),
             certificate_refresh: add(&mut r, refresh, "Newest load of credentials; 0 without one"),
@@ -173,6 +174,7 @@ impl Metrics {
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
             kubernetes: Kubernetes::new(&mut r),
+            mirror: Mirror::new(),
             registry: r,
         })
     }
@@ -184,6 +186,7 @@ impl Metrics {
         // Writing to a string cannot fail, so an error would be a metric that cannot be written.
         let written = text::encode_registry(&mut out, &self.registry)
             .and_then(|()| self.http.write(&mut out))
+            .and_then(|()| self.mirror.write(&mut out))
             .and_then(|()| text::encode_eof(&mut out));
         match written {
             Ok(()) => out,
@@ -313,11 +316,6 @@ impl Metrics {
     /// One connect to one endpoint ended.
     pub fn endpoint_connect(&self, ok: bool) {
         self.connects.count(ok);
-    }
-
-    /// One DNS resolution of a route ended.
-    pub fn dns(&self, ok: bool) {
-        self.dns.count(ok);
     }
 
     /// Changed credentials are in use since `now`; `all` are their certificates.

@@ -1,19 +1,22 @@
-//! The client side for one-off connections (`linkerd-gateway connect`): own anchors, an optional
-//! certificate, and a report of what was negotiated.
+//! The client side outside of the data path: one-off connections (`linkerd-gateway connect`) with
+//! own anchors, an optional certificate and a report of what was negotiated; and probes of other
+//! gateways with the credentials in use.
 
 use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::configs;
-use super::credentials::{CredentialsError, FileContent, certified_key, trust_anchors, unix_time};
-use super::verify::{Presented, Role, Verifier, VerifyError};
+use super::credentials::{
+    Credentials, CredentialsError, FileContent, certified_key, trust_anchors, unix_time,
+};
+use super::verify::{Presented, Role, VerifiedChain, Verifier, VerifyError};
 use crate::model::identity::{Identity, TrustBindings};
 
 /// Anchors, and what we present to servers.
@@ -60,6 +63,70 @@ pub enum ClientError {
     Tls(#[from] rustls::Error),
 }
 
+/// Which rule a handshake or an established connection has broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The peer's certificate has expired.
+    Expired,
+    /// The peer's certificate is not valid yet.
+    NotYetValid,
+    /// The peer's certificate leads to none of our anchors.
+    Untrusted,
+    /// The peer's certificate is malformed, or names no single identity.
+    Invalid,
+    /// The peer is somebody else.
+    Unexpected,
+    /// What came is no TLS.
+    NotTls,
+    /// The peer refuses our certificate.
+    OursRefused,
+    /// Anything else of TLS.
+    Tls,
+    /// The connection ended.
+    Closed,
+}
+
+impl ClientError {
+    /// Which rule was broken.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Identity(VerifyError::Chain(_)) => Fault::Untrusted,
+            Self::Identity(_) => Fault::Invalid,
+            Self::Handshake(error) => fault(error),
+            Self::Unexpected { .. } => Fault::Unexpected,
+            Self::Tls(_) => Fault::Tls,
+        }
+    }
+}
+
+/// Which rule a peer has broken, or says that we have, in an error of a handshake, a read or a
+/// write. With TLS 1.3 a server refuses a certificate only after the client's handshake is over.
+pub fn fault(error: &io::Error) -> Fault {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(error) = inner else { return Fault::Closed };
+    match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Fault::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Fault::NotYetValid
+            }
+            CertificateError::UnknownIssuer => Fault::Untrusted,
+            _ => Fault::Invalid,
+        },
+        rustls::Error::InvalidMessage(_) => Fault::NotTls,
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA,
+        ) => Fault::OursRefused,
+        _ => Fault::Tls,
+    }
+}
+
 impl Client {
     /// A client that trusts `anchors` and presents `certificate` with its key, if given. Whether
     /// servers will believe the certificate is not checked here.
@@ -93,13 +160,7 @@ impl Client {
         expected: Option<&Identity>,
         transport_header: bool,
     ) -> Result<(TlsStream<TcpStream>, Negotiated), ClientError> {
-        let name = match server_name.and_then(|name| ServerName::try_from(name).ok()) {
-            Some(name) => name.to_owned(),
-            // rustls sends no server name for an address.
-            None => ServerName::IpAddress(
-                stream.peer_addr().map_err(ClientError::Handshake)?.ip().into(),
-            ),
-        };
+        let name = self::server_name(&stream, server_name)?;
         let config = Arc::new(self.config(transport_header)?);
         let connecting = TlsConnector::from(config).connect(name, stream);
         let stream = connecting.await.map_err(ClientError::Handshake)?;
@@ -120,9 +181,7 @@ impl Client {
 
     fn negotiated(&self, session: &ClientConnection) -> Result<Negotiated, ClientError> {
         let certificates = session.peer_certificates().unwrap_or_default();
-        let now = unix_time(std::time::SystemTime::now());
-        let presented = Presented::new(certificates);
-        let verified = self.verifier.verify_presented(Role::Server, &presented, now)?;
+        let verified = verified(&self.verifier, session)?;
         let text = |name: Option<String>| name.unwrap_or_else(|| "unknown".to_owned());
         Ok(Negotiated {
             suite: text(session.negotiated_cipher_suite().map(|s| format!("{:?}", s.suite()))),
@@ -132,6 +191,47 @@ impl Client {
             chain: certificates.len(),
         })
     }
+}
+
+/// Shakes hands with a gateway's admin port over `stream`, which must prove to be `expected`. As
+/// Linkerd's probes do, it names that identity as the server name and offers no ALPN.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn probe(
+    credentials: &Credentials,
+    stream: TcpStream,
+    expected: &Identity,
+) -> Result<TlsStream<TcpStream>, ClientError> {
+    let name = server_name(&stream, expected.dns_name())?;
+    let connecting = TlsConnector::from(Arc::clone(&credentials.probe)).connect(name, stream);
+    let stream = connecting.await.map_err(ClientError::Handshake)?;
+    let verified = verified(&credentials.verifier, stream.get_ref().1)?;
+    if verified.identity != *expected {
+        let (found, expected) = (verified.identity.clone(), expected.clone());
+        return Err(ClientError::Unexpected { found, expected });
+    }
+    Ok(stream)
+}
+
+/// What to ask for; rustls sends no server name for an address.
+fn server_name(stream: &TcpStream, name: Option<&str>) -> Result<ServerName<'static>, ClientError> {
+    Ok(match name.and_then(|name| ServerName::try_from(name).ok()) {
+        Some(name) => name.to_owned(),
+        None => {
+            ServerName::IpAddress(stream.peer_addr().map_err(ClientError::Handshake)?.ip().into())
+        }
+    })
+}
+
+/// Who a server has proved to be.
+fn verified(
+    verifier: &Verifier,
+    session: &ClientConnection,
+) -> Result<Arc<VerifiedChain>, VerifyError> {
+    let presented = Presented::new(session.peer_certificates().unwrap_or_default());
+    let now = unix_time(std::time::SystemTime::now());
+    verifier.verify_presented(Role::Server, &presented, now)
 }
 
 /// Presents nothing.

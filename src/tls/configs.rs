@@ -1,4 +1,4 @@
-//! The five TLS configurations that one set of credentials gives.
+//! The six TLS configurations that one set of credentials gives.
 //!
 //! TLS 1.3 only, no tickets, no resumption, no early data for anyone: a resumed handshake skips
 //! the client verifier, so a removed anchor would live on. Secrets may be taken out, for our own
@@ -25,6 +25,7 @@ pub(super) struct Configs {
     pub(super) plain_http: Arc<ServerConfig>,
     pub(super) admin: Arc<ServerConfig>,
     pub(super) onward: Arc<ClientConfig>,
+    pub(super) probe: Arc<ClientConfig>,
 }
 
 impl Configs {
@@ -42,12 +43,14 @@ impl Configs {
         let mut plain_http = plain.clone();
         plain_http.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         let onward = client(verifier, Arc::clone(&always_own) as _, true)?;
+        let probe = client(verifier, Arc::clone(&always_own) as _, false)?;
         Ok(Self {
             linkerd: Arc::new(linkerd),
             plain: Arc::new(plain),
             plain_http: Arc::new(plain_http),
             admin: Arc::new(server(None, always_own)?),
             onward: Arc::new(onward),
+            probe: Arc::new(probe),
         })
     }
 }

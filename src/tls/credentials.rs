@@ -152,6 +152,8 @@ pub struct Credentials {
     pub admin: Arc<ServerConfig>,
     /// For onward connections; offers ALPN `transport.l5d.io/v1`.
     pub onward: Arc<ClientConfig>,
+    /// For probes of other gateways; offers no ALPN, as Linkerd's own probes do not.
+    pub probe: Arc<ClientConfig>,
 }
 
 /// Without the bytes: it may be a key.
@@ -216,6 +218,7 @@ impl Credentials {
             plain_http: configs.plain_http,
             admin: configs.admin,
             onward: configs.onward,
+            probe: configs.probe,
         })
     }
 }

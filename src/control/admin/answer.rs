@@ -106,6 +106,7 @@ fn decide(admin: &Admin, page: Page, request: &Request<Received>) -> Answer {
         Page::Connections if method == Method::DELETE => actions::close_by_identity(admin, query),
         Page::Connections => Answer::json(views::connections(admin)),
         Page::Environment => environment(query, request.headers()),
+        Page::Links => Answer::json(views::json(&**admin.state.links.load())),
         Page::Live => Answer::text(StatusCode::OK, "live\n"),
         Page::LogLevel if method == Method::PUT => match request.body() {
             Ok(body) => actions::change_log_level(admin, body),

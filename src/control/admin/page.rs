@@ -11,6 +11,7 @@ pub(super) enum Page {
     Connection,
     Connections,
     Environment,
+    Links,
     Live,
     LogLevel,
     Metrics,
@@ -22,11 +23,12 @@ pub(super) enum Page {
 
 impl Page {
     /// Those with a path of their own.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Certs,
         Self::ConfigDump,
         Self::Connections,
         Self::Environment,
+        Self::Links,
         Self::Live,
         Self::LogLevel,
         Self::Metrics,
@@ -50,6 +52,7 @@ impl Page {
             Self::Connection => "/connections/<id>",
             Self::Connections => "/connections",
             Self::Environment => "/env.json",
+            Self::Links => "/links",
             Self::Live => "/live",
             Self::LogLevel => "/proxy-log-level",
             Self::Metrics => "/metrics",

@@ -96,6 +96,8 @@ fn outside(kubeconfig: &Kubeconfig) -> Option<&'static str> {
 fn client(mut config: Config) -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
+    // A connection that has rested in the pool is given all of it.
+    config.reset_reader_on_write = true;
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;
     Ok(Client::try_from(config)?)

@@ -105,7 +105,11 @@ impl Results {
         help: &str,
         labels: &[(&'static str, &str)],
     ) -> Self {
-        let family: Family<Labels, Counter> = add(r, name, help);
+        Self::of(&add(r, name, help), labels)
+    }
+
+    /// Those of a family that others are in, too.
+    pub(super) fn of(family: &Family<Labels, Counter>, labels: &[(&'static str, &str)]) -> Self {
         let handle = |result: &str| {
             let mut all: Labels = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
             all.push(("result", result.to_owned()));

@@ -26,6 +26,14 @@ pub(super) struct WorkerLabels {
     pub(super) worker: u64,
 }
 
+/// `labels` as written between the braces.
+pub(super) fn text(labels: &Labels) -> String {
+    let escape =
+        |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pair = |(name, value): &(&str, String)| format!("{name}=\"{}\"", escape(value));
+    labels.iter().map(pair).collect::<Vec<_>>().join(",")
+}
+
 /// Labels of policy's decisions.
 pub(super) fn rule(name: &str) -> Labels {
     let kind = if name.starts_with("default:") { "default" } else { "rule" };

@@ -159,7 +159,7 @@ fn events_are_counted() {
     }
     metrics.endpoint_connect(false);
     metrics.endpoint_ejected();
-    metrics.dns(true);
+    metrics.dns(DnsClient::Route, true);
     metrics.worker_open(1, 1);
     metrics.worker_open(1, 1);
     metrics.worker_open(1, -1);

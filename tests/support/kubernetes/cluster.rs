@@ -107,6 +107,23 @@ impl Cluster {
         store.all(place, namespace).iter().map(|object| object.key().1).collect()
     }
 
+    /// What was reported by Events of both APIs, which a real server keeps as one: the name of the
+    /// object, the reason and the text.
+    pub fn events(&self) -> Vec<(String, String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let old = self.list("events").into_iter().map(|event| {
+            (
+                text(&event["involvedObject"]["name"]),
+                text(&event["reason"]),
+                text(&event["message"]),
+            )
+        });
+        let new = self.list("events.events.k8s.io").into_iter().map(|event| {
+            (text(&event["regarding"]["name"]), text(&event["reason"]), text(&event["note"]))
+        });
+        old.chain(new).collect()
+    }
+
     /// Removes an object, if it is there.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let mut store = self.shared.store.lock().expect("whole");
@@ -201,6 +218,11 @@ impl Cluster {
     /// What was refused to whom since the last reset, each once.
     pub fn denied(&self) -> Vec<(String, Access)> {
         self.shared.log.lock().expect("whole").denied()
+    }
+
+    /// How many requests came without a known token since the last reset.
+    pub fn unauthorized(&self) -> usize {
+        self.shared.log.lock().expect("whole").unauthorized
     }
 
     /// All requests since the last reset, but for discovery.

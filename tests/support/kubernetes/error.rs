@@ -217,7 +217,17 @@ impl ApiError {
             429 => Self::too_many_requests(1),
             500 => Self::internal("Internal error occurred: etcdserver: request timed out"),
             503 => Self::unavailable(),
-            _ => Self::new(code, "Unknown", format!("fault on demand: {code}"), Value::Null),
+            _ => {
+                let reason = match code {
+                    400 => "BadRequest",
+                    403 => "Forbidden",
+                    404 => "NotFound",
+                    409 => "Conflict",
+                    504 => "Timeout",
+                    _ => "Unknown",
+                };
+                Self::new(code, reason, format!("fault on demand: {code}"), Value::Null)
+            }
         }
     }
 

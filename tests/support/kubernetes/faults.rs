@@ -19,21 +19,22 @@ pub struct Matcher {
 /// What happens to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection breaks in the middle of the answer.
+    /// The connection breaks in the middle of the answer; what was asked has been done.
     Cut,
-    /// The answer comes later.
+    /// What is asked is done later, and answered then.
     Delay(Duration),
     /// Each event of the watch comes twice.
     Doubled,
-    /// The answer never comes.
+    /// Nothing is done, and the answer never comes.
     Hang,
     /// A watch that shows nothing, ever, and does not end.
     Silent,
-    /// A refusal with this status.
+    /// A refusal with this status; nothing is done.
     Status(u16),
     /// 429, with the seconds of its Retry-After.
     TooManyRequests(u64),
-    /// An answer that ends properly in the middle of its JSON. Of a watch: its first event.
+    /// An answer that ends properly in the middle of its JSON, what was asked has been done. Of a
+    /// watch: its first event.
     Truncated,
 }
 

@@ -3,9 +3,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -29,6 +30,8 @@ use super::write::{self, How, Target};
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// Of a request's body, as a real server's.
 const MAX_BODY: usize = 3 * 1024 * 1024;
+/// What a part of an answer needs to leave before its connection breaks.
+const TO_LEAVE: Duration = Duration::from_millis(50);
 
 /// What a request comes to.
 enum Answer {
@@ -50,7 +53,9 @@ async fn respond(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
-    let (token, account) = authenticate(shared, &request)?;
+    let known = authenticate(shared, &request);
+    shared.log.lock().expect("whole").unauthorized += usize::from(known.is_err());
+    let (token, account) = known?;
     let path = request.uri().path().to_owned();
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     if request.method() == hyper::Method::GET {
@@ -242,8 +247,7 @@ async fn spoil(answer: Answer, fault: Option<&Fault>) -> Response<Body> {
             let half = text.slice(..text.len() / 2);
             let mut response = json(code, text.clone());
             response.headers_mut().insert(CONTENT_LENGTH, text.len().into());
-            let broken = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-            *response.body_mut() = streamed(stream::iter([Ok(half), broken]));
+            *response.body_mut() = cut_after(Ok(half));
             response
         }
         (Answer::Json(code, text), Some(Fault::Truncated)) => {
@@ -258,8 +262,7 @@ async fn spoil(answer: Answer, fault: Option<&Fault>) -> Response<Body> {
         }
         (Answer::Stream(mut watch), Some(Fault::Cut)) => {
             let first = watch.next().await.unwrap_or_else(|| Ok(Bytes::new()));
-            let broken = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-            events(streamed(stream::iter([first, broken])))
+            events(cut_after(first))
         }
         (Answer::Stream(watch), _) => events(streamed(stream::unfold(watch, async |mut watch| {
             let line = watch.next().await?;
@@ -269,8 +272,16 @@ async fn spoil(answer: Answer, fault: Option<&Fault>) -> Response<Body> {
     }
 }
 
+/// Sends a part, and breaks the connection when that has left: a break at once would take it back.
+fn cut_after(part: io::Result<Bytes>) -> Body {
+    let broken = async {
+        tokio::time::sleep(TO_LEAVE).await;
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    };
+    streamed(stream::once(async { part }).chain(stream::once(broken)))
+}
+
 fn streamed(lines: impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
-    use futures_util::StreamExt;
     StreamBody::new(lines.map(|line| line.map(Frame::data))).boxed_unsync()
 }
 

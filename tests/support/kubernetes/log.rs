@@ -26,6 +26,8 @@ pub struct Logged {
 pub struct Log {
     entries: Vec<Logged>,
     denied: Vec<(String, Access)>,
+    /// Requests without a known token.
+    pub unauthorized: usize,
     /// Answers to requests that were logged before a reset are not for the present entries.
     resets: usize,
 }
@@ -65,6 +67,7 @@ impl Log {
     pub fn reset(&mut self) {
         self.entries.clear();
         self.denied.clear();
+        self.unauthorized = 0;
         self.resets += 1;
     }
 

@@ -1,6 +1,6 @@
 //! What a structural schema does to a custom resource: fields that it does not know are dropped,
 //! defaults are filled in, and values of the wrong type are refused. Called by `write` for what is
-//! stored and by `store` for what is shown in another version.
+//! stored and by `store` for what is shown in another version. Patterns and CEL rules are not checked.
 
 use serde_json::Value;
 
@@ -47,10 +47,13 @@ pub fn default(value: &mut Value, schema: &Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| default(item, &schema["items"])),
         Value::Object(fields) => {
             for (name, of_field) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(value) = of_field.get("default")
+                    && !fields.contains_key(name)
+                {
+                    fields.insert(name.clone(), value.clone());
+                }
                 if let Some(field) = fields.get_mut(name) {
                     default(field, of_field);
-                } else if let Some(value) = of_field.get("default") {
-                    fields.insert(name.clone(), value.clone());
                 }
             }
         }

@@ -134,8 +134,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Serves at `port` of the loopback address, 0 for any. A port that was just left may take a
-    /// moment to be free.
+    /// Serves at `port` of the loopback address, 0 for any.
     pub fn start(shared: &Arc<Shared>, port: u16) -> Self {
         let stop = CancellationToken::new();
         let (shared, stopped) = (Arc::clone(shared), stop.clone());
@@ -144,7 +143,7 @@ impl Running {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                let listener = TcpListener::bind(address).await.expect("the port is free");
+                let listener = bind(address).await;
                 tell.send(listener.local_addr().expect("an address")).expect("somebody waits");
                 serve(&shared, listener, &stopped).await;
             });
@@ -163,6 +162,17 @@ impl Drop for Running {
             assert!(joined.is_ok() || std::thread::panicking(), "the API server panicked");
         }
     }
+}
+
+/// While a server is stopped, its port may serve somebody's connection for a while.
+async fn bind(address: SocketAddr) -> TcpListener {
+    for _ in 0..100 {
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return listener;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{address} is not free");
 }
 
 async fn serve(shared: &Arc<Shared>, listener: TcpListener, stop: &CancellationToken) {

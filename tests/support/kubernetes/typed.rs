@@ -19,8 +19,8 @@ use super::error::ApiError;
 use super::resources::{Kind, Resource};
 use super::schema;
 
-/// Ports of a subset, and the addresses behind them.
-type Subsets = BTreeMap<Vec<String>, (Value, Vec<Value>, Vec<Value>)>;
+/// Addresses behind a port, by keys that sort them, and whether each is ready.
+type Behind = BTreeMap<String, (Value, bool)>;
 
 /// Decodes `body`, which must say what it is, into an object without `apiVersion` and `kind`.
 pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value, ApiError> {
@@ -171,59 +171,58 @@ fn service(object: &mut Value) {
 }
 
 /// A server stores Endpoints in an order of its own: addresses sorted and each once (not ready wins),
-/// subsets with the same addresses made one, and ports in an order that nobody chose.
+/// ports with the same addresses behind them in one subset, and ports in an order that nobody chose.
 pub fn repack(object: &mut Value) {
-    let mut by_address: BTreeMap<String, (Value, BTreeMap<String, (Value, bool)>)> =
-        BTreeMap::new();
+    let mut by_port: BTreeMap<String, (Value, Behind)> = BTreeMap::new();
     for subset in object["subsets"].as_array().into_iter().flatten() {
         // A subset without ports keeps its addresses.
         let ports = match subset["ports"].as_array() {
             Some(ports) if !ports.is_empty() => ports.clone(),
             _ => vec![Value::Null],
         };
-        for (list, ready) in [("addresses", true), ("notReadyAddresses", false)] {
-            for address in subset[list].as_array().into_iter().flatten() {
-                let key = format!("{} {}", sortable(&address["ip"]), address["targetRef"]["uid"]);
-                let entry =
-                    by_address.entry(key).or_insert_with(|| (address.clone(), BTreeMap::new()));
-                for port in &ports {
-                    let known = entry.1.entry(scrambled(port)).or_insert((port.clone(), ready));
+        for port in ports {
+            let key = scrambled(&port);
+            let (_, behind) = by_port.entry(key).or_insert_with(|| (port, Behind::new()));
+            for (list, ready) in [("addresses", true), ("notReadyAddresses", false)] {
+                for address in subset[list].as_array().into_iter().flatten() {
+                    let key =
+                        format!("{} {}", sortable(&address["ip"]), address["targetRef"]["uid"]);
+                    let known = behind.entry(key).or_insert_with(|| (address.clone(), ready));
                     known.1 &= ready;
                 }
             }
         }
     }
-    // Addresses with the same ports in the same state belong together.
-    let mut subsets = Subsets::new();
-    for (address, ports) in by_address.into_values() {
-        for ready in [true, false] {
-            let of_state: Vec<_> = ports.iter().filter(|(_, (_, r))| *r == ready).collect();
-            if of_state.is_empty() {
-                continue;
-            }
-            let key = of_state.iter().map(|(key, _)| (*key).clone()).collect();
-            let list = of_state.iter().map(|(_, (port, _))| port.clone()).collect();
-            let subset = subsets.entry(key).or_insert((list, Vec::new(), Vec::new()));
-            let addresses = if ready { &mut subset.1 } else { &mut subset.2 };
-            addresses.push(address.clone());
+    let mut subsets: Vec<(Behind, Vec<Value>)> = Vec::new();
+    for (port, behind) in by_port.into_values() {
+        let is_same = |of: &Behind| {
+            let states = |of: &Behind| of.iter().map(|(k, (_, r))| (k.clone(), *r)).collect();
+            let (left, right): (Vec<_>, Vec<_>) = (states(of), states(&behind));
+            left == right
+        };
+        match subsets.iter_mut().find(|(of, _)| is_same(of)) {
+            Some((_, ports)) => ports.push(port),
+            None => subsets.push((behind, vec![port])),
         }
     }
-    let subsets: Vec<_> = subsets.into_values().map(subset).collect();
+    let subsets: Vec<_> = subsets.into_iter().map(subset).collect();
     match subsets.is_empty() {
         true => drop(object.as_object_mut().map(|fields| fields.remove("subsets"))),
         false => object["subsets"] = subsets.into(),
     }
 }
 
-fn subset((ports, ready, not_ready): (Value, Vec<Value>, Vec<Value>)) -> Value {
+fn subset((behind, ports): (Behind, Vec<Value>)) -> Value {
     let mut subset = Map::new();
-    for (name, list) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+    for (name, wanted) in [("addresses", true), ("notReadyAddresses", false)] {
+        let of_state = behind.values().filter(|(_, ready)| *ready == wanted);
+        let list: Vec<_> = of_state.map(|(address, _)| address.clone()).collect();
         if !list.is_empty() {
             subset.insert(name.into(), list.into());
         }
     }
-    if !ports[0].is_null() {
-        subset.insert("ports".into(), ports);
+    if ports.iter().all(|port| !port.is_null()) {
+        subset.insert("ports".into(), ports.into());
     }
     subset.into()
 }

@@ -299,7 +299,10 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
             .map(|(name, field)| (name.clone(), field.clone()))
             .collect::<Vec<_>>()
     };
-    if content(new) != content(old) {
+    // Of an EndpointSlice its labels count too.
+    let labels = |value: &Value| value["metadata"]["labels"].clone();
+    let is_slice = target.resource.check == Kind::EndpointSlice;
+    if content(new) != content(old) || is_slice && labels(new) != labels(old) {
         let generation = old["metadata"]["generation"].as_u64().unwrap_or_default();
         new["metadata"]["generation"] = (generation + 1).into();
     }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::super::labels::Labels;
+use super::super::labels::{self, Labels};
 use super::super::slots::Slots;
 use super::answers::{Grpc, Kind, Latencies};
-use super::text;
 use crate::model::classify;
 
 /// Kinds of answers of one target and client that are told apart. Services have three or four.
@@ -42,7 +41,7 @@ pub struct HttpSeries {
 impl HttpSeries {
     pub(super) fn new(labels: Labels, budget: Arc<Budget>) -> Arc<Self> {
         Arc::new(Self {
-            labels: text::labels(&labels),
+            labels: labels::text(&labels),
             requests: AtomicU64::new(0),
             answers: Slots::default(),
             other: Default::default(),

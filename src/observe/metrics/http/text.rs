@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::labels::{Labels, OTHER};
+use super::super::labels::OTHER;
 use super::answers::{BOUNDS, Grpc, Kind, Latencies, MICROS, Total};
 use super::series::HttpSeries;
 
@@ -30,14 +30,6 @@ pub(super) fn write(out: &mut impl Write, all: &[Arc<HttpSeries>]) -> fmt::Resul
         latencies(out, series, shown(index))?;
     }
     Ok(())
-}
-
-/// `labels` as written between the braces.
-pub(super) fn labels(labels: &Labels) -> String {
-    let escape =
-        |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let pair = |(name, value): &(&str, String)| format!("{name}=\"{}\"", escape(value));
-    labels.iter().map(pair).collect::<Vec<_>>().join(",")
 }
 
 fn head(out: &mut impl Write, name: &str, kind: &str, help: &str) -> fmt::Result {

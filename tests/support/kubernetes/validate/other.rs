@@ -65,56 +65,96 @@ fn decode(value: &Value) -> Option<Vec<u8>> {
     serde_json::from_value::<ByteString>(value.clone()).ok().map(|bytes| bytes.0)
 }
 
-/// core/v1.
+/// core/v1: what is demanded of an Event depends on whether it has an eventTime.
 pub fn core_event(causes: &mut Causes, new: &Value) {
-    same_namespace(causes, new, "involvedObject");
+    common(causes, new, "involvedObject", "message", "reportingComponent");
 }
 
-/// events.k8s.io/v1, which demands more than core/v1 does.
+/// events.k8s.io/v1, which demands more than core/v1 does. A server names the fields as core/v1 does.
 pub fn event(causes: &mut Causes, new: &Value, old: Option<&Value>) {
-    same_namespace(causes, new, "regarding");
-    if new["eventTime"].is_null() {
-        causes.required("eventTime", "");
+    common(causes, new, "regarding", "note", "reportingController");
+    let Some(old) = old else {
+        if new["eventTime"].is_null() {
+            causes.required("eventTime", "");
+        }
+        let kind = new["type"].as_str().unwrap_or_default();
+        if !["Normal", "Warning"].contains(&kind) {
+            causes.invalid("type", kind, "has invalid value");
+        }
+        return series(causes, &new["series"]);
+    };
+    if old["series"] != new["series"] {
+        series(causes, &new["series"]);
     }
-    for field in ["action", "reason", "reportingController", "reportingInstance"] {
+    for (field, shown) in [
+        ("regarding", "involvedObject"),
+        ("reason", "reason"),
+        ("note", "message"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ] {
+        if old[field] != new[field] {
+            causes.invalid(shown, &new[field].to_string(), "field is immutable");
+        }
+    }
+}
+
+fn series(causes: &mut Causes, series: &Value) {
+    if series.is_null() {
+        return;
+    }
+    if series["count"].as_i64().unwrap_or_default() < 2 {
+        causes.invalid("series.count", "", "should be at least 2");
+    }
+    if series["lastObservedTime"].is_null() {
+        causes.required("series.lastObservedTime", "");
+    }
+}
+
+/// The rules of both APIs, with the names of three fields in this one.
+fn common(causes: &mut Causes, new: &Value, about: &str, text: &str, reporter: &str) {
+    let within = new["metadata"]["namespace"].as_str().unwrap_or_default();
+    let about = new[about]["namespace"].as_str().unwrap_or_default();
+    // An Event lies where what it is about lies; about what has no namespace, in `default`.
+    let is_new = !new["eventTime"].is_null();
+    let is_there = match (about, within) {
+        ("", "default") => true,
+        ("", "kube-system") => is_new,
+        ("", _) => false,
+        _ => is_new || about == within,
+    };
+    if !is_there {
+        causes.invalid("involvedObject.namespace", about, "does not match event.namespace");
+    }
+    if !is_new {
+        return;
+    }
+    for (field, limit) in [
+        (reporter, usize::MAX),
+        ("reportingInstance", MAX_WORD),
+        ("action", MAX_WORD),
+        ("reason", MAX_WORD),
+    ] {
         match new[field].as_str().unwrap_or_default() {
             "" => causes.required(field, ""),
-            text if text.len() > MAX_WORD => causes.too_long(field, MAX_WORD),
+            word if word.len() > limit => {
+                causes.invalid(field, "", &format!("can have at most {limit} characters"));
+            }
             _ => {}
         }
     }
-    let controller = new["reportingController"].as_str().unwrap_or_default();
-    if !controller.is_empty()
-        && let Err(why) = names::qualified_name(controller)
+    let name = new[reporter].as_str().unwrap_or_default();
+    if !name.is_empty()
+        && let Err(why) = names::qualified_name(name)
     {
-        causes.invalid("reportingController", controller, why);
+        causes.invalid(reporter, name, why);
     }
-    if new["note"].as_str().is_some_and(|note| note.len() > MAX_NOTE) {
-        causes.too_long("note", MAX_NOTE);
-    }
-    let kind = new["type"].as_str().unwrap_or_default();
-    if !["Normal", "Warning"].contains(&kind) {
-        causes.invalid("type", kind, "has invalid value");
-    }
-    for field in ["regarding", "related", "note", "action", "reason", "type", "eventTime"] {
-        if old.is_some_and(|old| old[field] != new[field]) {
-            causes.invalid(field, &new[field].to_string(), "field is immutable");
-        }
-    }
-    if let Some(count) = new["series"]["count"].as_i64()
-        && count < 2
-    {
-        causes.invalid("series.count", &count.to_string(), "should be at least 2");
-    }
-}
-
-/// An Event lies where what it is about lies; about what has no namespace, in `default`.
-fn same_namespace(causes: &mut Causes, new: &Value, field: &str) {
-    let about = new[field]["namespace"].as_str().unwrap_or_default();
-    let own = new["metadata"]["namespace"].as_str().unwrap_or_default();
-    let is_fine = if about.is_empty() { own == "default" } else { about == own };
-    if !is_fine {
-        causes.invalid(format!("{field}.namespace"), about, "does not match event.namespace");
+    if new[text].as_str().is_some_and(|text| text.len() > MAX_NOTE) {
+        causes.invalid("message", "", &format!("can have at most {MAX_NOTE} characters"));
     }
 }
 

@@ -1,0 +1,205 @@
+//! The Secret with a Link's kubeconfig: found, followed, made a client of.
+//!
+//! Run by each Link's task. A rotation is a new client and nothing else. A Secret that is no
+//! kubeconfig changes nothing either: the last good client stays in use, and the condition says why.
+//! A Secret that was deleted ends the use of what was in it; mirrors stay as they are.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::control::kubernetes::client;
+use crate::control::kubernetes::error::Failure;
+use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
+use crate::model::kubernetes::index::Index;
+
+/// The type of Secrets with a target's kubeconfig.
+const SECRET_TYPE: &str = "mirror.linkerd.io/remote-kubeconfig";
+/// Their key.
+const KUBECONFIG: &str = "kubeconfig";
+/// Between two looks for a Secret under another name, while the expected one is not there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// One look.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the credentials of a Link are.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// A client of the target's API server; it changes with the Secret.
+    pub client: Option<Client>,
+    /// Grows with every new client.
+    pub generation: u64,
+    /// Why there is no client, or not a newer one: a reason and a text for a person.
+    pub problem: Option<(&'static str, Arc<str>)>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (generation, problem) = (&self.generation, &self.problem);
+        f.debug_struct("Credentials")
+            .field("generation", generation)
+            .field("problem", problem)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a Secret holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    Nothing,
+    Kubeconfig(Arc<[u8]>),
+    /// The Secret is there, the key is not.
+    NoKey,
+}
+
+/// Follows the Secret of one Link for ever. `explicit` is the name that the Link states.
+pub async fn run(
+    own: &Client,
+    namespace: &str,
+    explicit: Option<&str>,
+    cluster: &str,
+    credentials: &watch::Sender<Credentials>,
+) {
+    let default = format!("cluster-credentials-{cluster}");
+    let api: Api<Secret> = Api::namespaced(own.clone(), namespace);
+    let mut name = explicit.unwrap_or(&default).to_owned();
+    loop {
+        let held = watch::Sender::new(None);
+        let elsewhere = async {
+            match explicit {
+                Some(_) => std::future::pending().await,
+                None => only_other(&api, &name, &held).await,
+            }
+        };
+        let other = tokio::select! {
+            () = watch_secret(&api, &name, &held, credentials) => None,
+            () = use_secret(&name, namespace, held.subscribe(), credentials) => None,
+            other = elsewhere => Some(other),
+        };
+        if let Some(other) = other {
+            tracing::info!(secret = %other, %namespace, "no {name}; using the only Secret of its type");
+            name = other;
+        }
+    }
+}
+
+async fn watch_secret(
+    api: &Api<Secret>,
+    name: &str,
+    held: &watch::Sender<Option<Held>>,
+    credentials: &watch::Sender<Credentials>,
+) {
+    let scope = Scope { fields: format!("metadata.name={name}"), ..Scope::default() };
+    let index = Mutex::new(Index::<Held>::default());
+    let convert = |secret: Secret| {
+        let kubeconfig = secret.data.and_then(|mut data| data.remove(KUBECONFIG));
+        Some(kubeconfig.map_or(Held::NoKey, |bytes| Held::Kubeconfig(bytes.0.into())))
+    };
+    follow(api.clone(), &scope, &Health::default(), convert, |said| match said {
+        Said::Event(event) => {
+            let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+            index.take(event);
+            if !index.is_complete() {
+                return;
+            }
+            let now = index.iter().next().map_or(Held::Nothing, |(_, held)| held.clone());
+            held.send_if_modified(|before| {
+                let changed = before.as_ref() != Some(&now);
+                *before = Some(now);
+                changed
+            });
+        }
+        Said::Failed(Failure::Gone, _) => {}
+        Said::Failed(failure, text) => {
+            let text = format!("the Secret {name} cannot be read: {text}");
+            tell(credentials, failure.reason(), &text);
+        }
+    })
+    .await;
+}
+
+/// Makes clients of what the Secret holds.
+async fn use_secret(
+    name: &str,
+    namespace: &str,
+    mut held: watch::Receiver<Option<Held>>,
+    credentials: &watch::Sender<Credentials>,
+) {
+    loop {
+        let now = held.borrow_and_update().clone();
+        match now {
+            None => {}
+            Some(Held::Nothing) => {
+                let text = format!(
+                    "there is no Secret {name} in {namespace}; create it with the target's \
+                     kubeconfig (linkerd multicluster link-gen prints it)"
+                );
+                tell(credentials, "SecretMissing", &text);
+                credentials.send_if_modified(|now| now.client.take().is_some());
+            }
+            Some(Held::NoKey) => {
+                let text = format!("the Secret {name} in {namespace} has no key {KUBECONFIG}");
+                tell(credentials, "KubeconfigMissing", &text);
+            }
+            Some(Held::Kubeconfig(bytes)) => match made(&bytes).await {
+                Ok(client) => {
+                    tracing::info!(secret = %name, %namespace, "credentials of a target loaded");
+                    credentials.send_modify(|now| {
+                        now.client = Some(client);
+                        now.generation += 1;
+                        now.problem = None;
+                    });
+                }
+                Err(text) => {
+                    let text = format!("the Secret {name} in {namespace}: {text}");
+                    tell(credentials, "KubeconfigInvalid", &text);
+                }
+            },
+        }
+        if held.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn made(kubeconfig: &[u8]) -> Result<Client, String> {
+    let text =
+        std::str::from_utf8(kubeconfig).map_err(|_| format!("the key {KUBECONFIG} is no text"))?;
+    client::from_secret(text).await.map_err(|error| chain(&error))
+}
+
+/// Completes with the name of the only Secret of the right type, once the one named `name` is known
+/// not to be there.
+async fn only_other(api: &Api<Secret>, name: &str, held: &watch::Sender<Option<Held>>) -> String {
+    let mut held = held.subscribe();
+    loop {
+        // The sender lives as long as this does.
+        let _ = held.wait_for(|held| *held == Some(Held::Nothing)).await;
+        // It may list nothing but the Secret of the expected name: then there is no other.
+        if let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&ListParams::default())).await {
+            let is_ours = |secret: &Secret| secret.type_.as_deref() == Some(SECRET_TYPE);
+            let mut names = list.items.into_iter().filter(is_ours).filter_map(|s| s.metadata.name);
+            if let (Some(only), None) = (names.next(), names.next())
+                && only != name
+            {
+                return only;
+            }
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn tell(credentials: &watch::Sender<Credentials>, reason: &'static str, text: &str) {
+    credentials.send_if_modified(|now| {
+        let problem = Some((reason, Arc::from(text)));
+        let changed = now.problem != problem;
+        now.problem = problem;
+        changed
+    });
+}

@@ -1,0 +1,304 @@
+//! The Links of a namespace: watched in whichever version is served, each given a task of its own.
+//!
+//! Run by `control::mirror` while this process leads. A Link's task is started, told of a new
+//! specification, or stopped; what one of them does never delays another. A cluster without the Link
+//! CRD is no error: it is looked for again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{self, LinkState};
+use super::term::Term;
+use super::view::{modes, problems};
+use crate::control::kubernetes::error::Failure;
+use crate::control::kubernetes::watch::{Said, Scope, chain, follow};
+use crate::model::kubernetes::index::{Index, WatchEvent};
+use crate::model::kubernetes::object::ObjectKey;
+use crate::model::link::{ParsedLink, parse};
+use crate::model::task::Task;
+use crate::runtime::supervise::Supervisor;
+
+/// Served versions, the one that knows most first.
+const VERSIONS: [&str; 3] = ["v1alpha3", "v1alpha2", "v1alpha1"];
+/// Between two looks for the CRD.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// One look.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the task of a Link that is gone may take to end.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A Link as the watch keeps it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it says.
+    pub parsed: Arc<ParsedLink>,
+    /// Its status as last seen.
+    pub status: Arc<Value>,
+}
+
+/// A status that changes is no change of the Link; so one that we write wakes nobody.
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.parsed == other.parsed
+    }
+}
+
+/// How a Link resource of this version is reached.
+pub fn resource(version: &str) -> ApiResource {
+    ApiResource {
+        group: "multicluster.linkerd.io".into(),
+        version: version.into(),
+        api_version: format!("multicluster.linkerd.io/{version}"),
+        kind: "Link".into(),
+        plural: "links".into(),
+    }
+}
+
+/// The task of one Link.
+struct Running {
+    state: Arc<LinkState>,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+}
+
+/// Runs for ever; ends its Links' tasks when `stop` is cancelled.
+pub async fn run(term: Arc<Term>, stop: CancellationToken) {
+    // Ends the tasks also when this one panics: it starts them anew then.
+    let stop = stop.child_token();
+    let _guard = stop.clone().drop_guard();
+    let links = Mutex::new(Index::<Known>::default());
+    let changed = Notify::new();
+    let mut running = BTreeMap::new();
+    let tasks = async {
+        loop {
+            changed.notified().await;
+            let (now, is_complete) = {
+                let links = links.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = links.iter().map(|(key, known)| (key.clone(), known.clone()));
+                (all.collect::<BTreeMap<_, _>>(), links.is_complete())
+            };
+            if is_complete {
+                reconcile(&term, &mut running, now, &stop).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = tasks => {}
+        () = watch(&term, &links, &changed) => {}
+        () = stop.cancelled() => {}
+    }
+    for (_, ended) in running {
+        ended.stop.cancel();
+        end(&term, ended).await;
+    }
+}
+
+/// Watches in the best version that is served, and looks for one while there is none.
+async fn watch(term: &Term, links: &Mutex<Index<Known>>, changed: &Notify) {
+    let mut told = None;
+    loop {
+        match served(term).await {
+            Ok(Some(version)) => {
+                tracing::info!(%version, namespace = %term.settings.namespace, "watching Links");
+                term.links.version(Some(version));
+                term.links.problem(None);
+                told = None;
+                let missing = Notify::new();
+                tokio::select! {
+                    () = watch_version(term, version, links, changed, &missing) => {}
+                    () = missing.notified() => {}
+                }
+            }
+            Ok(None) => tell(
+                term,
+                &mut told,
+                "the API server serves no Links: install the CRD \
+                 links.multicluster.linkerd.io (config/crds, or Linkerd's multicluster extension)",
+            ),
+            Err(text) => tell(term, &mut told, &format!("Links cannot be listed: {text}")),
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Says a problem once, until it is another.
+fn tell(term: &Term, told: &mut Option<String>, text: &str) {
+    if told.as_deref() != Some(text) {
+        tracing::warn!("the mirror waits: {text}");
+        term.links.problem(Some(text));
+        *told = Some(text.to_owned());
+    }
+}
+
+/// The best version that is served. Asked by a list, which needs no right but that of the watch.
+async fn served(term: &Term) -> Result<Option<&'static str>, String> {
+    for version in VERSIONS {
+        let api = api(term, version);
+        let one = ListParams::default().limit(1);
+        let list = api.list(&one);
+        match timeout(CALL_TIMEOUT, list).await {
+            Ok(Ok(_)) => return Ok(Some(version)),
+            Ok(Err(error)) if Failure::of(&error) == Failure::NotFound => {}
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(_) => return Err(format!("no answer for {CALL_TIMEOUT:?}")),
+        }
+    }
+    Ok(None)
+}
+
+fn api(term: &Term, version: &str) -> Api<DynamicObject> {
+    let namespace = &term.settings.namespace;
+    Api::namespaced_with(term.client.clone(), namespace, &resource(version))
+}
+
+async fn watch_version(
+    term: &Term,
+    version: &'static str,
+    links: &Mutex<Index<Known>>,
+    changed: &Notify,
+    missing: &Notify,
+) {
+    let api = api(term, version);
+    let convert = |object: DynamicObject| {
+        let mut value = serde_json::to_value(object).ok()?;
+        let status = Arc::new(value["status"].take());
+        Some(Known { parsed: Arc::new(parse(&value)), status })
+    };
+    let scope = Scope::default();
+    follow(api, &scope, &term.links.health, convert, |said| match said {
+        Said::Event(event) => {
+            let is_end = matches!(event, WatchEvent::ListEnds);
+            let news = links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
+            if is_end || !news.is_empty() {
+                changed.notify_one();
+            }
+        }
+        Said::Failed(Failure::NotFound, _) => missing.notify_one(),
+        Said::Failed(failure, text) => {
+            term.links.problem(Some(&format!("Links: {}: {text}", failure.reason())));
+        }
+    })
+    .await;
+}
+
+/// Starts, tells and stops tasks, so that each of `now` has what it needs.
+async fn reconcile(
+    term: &Arc<Term>,
+    running: &mut BTreeMap<ObjectKey, Running>,
+    now: BTreeMap<ObjectKey, Known>,
+    stop: &CancellationToken,
+) {
+    let now = choose(now);
+    let is_same = |key: &ObjectKey, old: &Running| {
+        let parsed = old.state.parsed();
+        now.get(key).is_some_and(|(new, older)| {
+            let new = &new.parsed.link;
+            new.uid == parsed.link.uid
+                && new.cluster == parsed.link.cluster
+                && *older == old.state.older
+        })
+    };
+    let gone: Vec<_> = running.extract_if(.., |key, old| !is_same(key, old)).collect();
+    for (_, gone) in gone {
+        tracing::info!(link = %gone.state.name, "the Link's work ends; its mirrors stay");
+        gone.stop.cancel();
+        end(term, gone).await;
+    }
+    for (key, (known, older)) in now {
+        match running.get(&key) {
+            Some(old) => tell_link(&old.state, &known),
+            None => drop(running.insert(key, start(term, &known, older, stop))),
+        }
+    }
+    let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
+    for state in running.values().map(|running| Arc::clone(&running.state)) {
+        match state.older {
+            None => drop(working.insert(Arc::clone(&state.cluster), state)),
+            Some(_) => idle.push(state),
+        }
+    }
+    term.links.replace(working, idle);
+    // Entries of a cluster whose Link is gone go, those of a new one come.
+    term.federation.mark_all(term.local.federated());
+}
+
+/// Of Links with one target the oldest works: the others are given its name.
+fn choose(now: BTreeMap<ObjectKey, Known>) -> BTreeMap<ObjectKey, (Known, Option<Arc<str>>)> {
+    let mut oldest: BTreeMap<Arc<str>, (Arc<str>, ObjectKey)> = BTreeMap::new();
+    for (key, known) in &now {
+        let link = &known.parsed.link;
+        let this = (Arc::clone(&link.created), key.clone());
+        let best = oldest.entry(Arc::clone(&link.cluster)).or_insert_with(|| this.clone());
+        if this < *best {
+            *best = this;
+        }
+    }
+    let older = |key: &ObjectKey, known: &Known| {
+        let (_, oldest) = oldest.get(&known.parsed.link.cluster)?;
+        (oldest != key).then(|| Arc::clone(&oldest.name))
+    };
+    now.into_iter()
+        .map(|(key, known)| {
+            let older = older(&key, &known);
+            (key, (known, older))
+        })
+        .collect()
+}
+
+fn tell_link(state: &LinkState, known: &Known) {
+    state.spec.send_if_modified(|now| {
+        let changed = **now != *known.parsed;
+        *now = Arc::clone(&known.parsed);
+        changed
+    });
+}
+
+fn start(
+    term: &Arc<Term>,
+    known: &Known,
+    older: Option<Arc<str>>,
+    stop: &CancellationToken,
+) -> Running {
+    let link = &known.parsed.link;
+    let name = &link.key.name;
+    tracing::info!(link = %name, cluster = %link.cluster, modes = ?modes(link), "Link found");
+    if let Some(older) = &older {
+        tracing::warn!(link = %name, cluster = %link.cluster,
+            "the Link {older} has the same targetClusterName and is older; this one does nothing");
+    }
+    for problem in problems(&known.parsed) {
+        tracing::warn!(link = %name, "the Link is wrong: {problem}");
+    }
+    let state = Arc::new(LinkState::new(term, known, older));
+    let stop = stop.child_token();
+    let supervisor = Supervisor::new(&term.metrics, &stop);
+    let (term, of) = (Arc::clone(term), Arc::clone(&state));
+    supervisor.spawn_until(supervisor.token(), Task::MirrorLink, move || {
+        let (term, of) = (Arc::clone(&term), Arc::clone(&of));
+        async move {
+            link::run(&term, &of).await;
+            Ok(())
+        }
+    });
+    Running { state, supervisor, stop }
+}
+
+/// Waits for a task whose token is cancelled, and gives its Lease away.
+async fn end(term: &Term, ended: Running) {
+    if timeout(END_DEADLINE, ended.supervisor.finished()).await.is_err() {
+        tracing::warn!(link = %ended.state.name, "the Link's task does not end; left behind");
+    }
+    ended.state.lease.release(&term.client).await;
+    if ended.state.older.is_none() {
+        term.metrics.gateway_gone(&ended.state.cluster);
+        term.metrics.mirror_gone(&ended.state.cluster);
+    }
+}

@@ -1,0 +1,282 @@
+//! What one Link's target cluster exports: Services, the readiness of their endpoints, and its
+//! namespaces where the Link filters by them. Compact records only.
+//!
+//! Filled by `watch`, asked by the Link's reconciler and by federation. It lives through a rotation
+//! of credentials, so that nothing is forgotten then; a Link with other selectors gets a new one,
+//! which knows nothing until its lists are complete.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::convert::Readiness;
+use crate::control::kubernetes::error::Failure;
+use crate::control::kubernetes::watch::Health;
+use crate::model::kubernetes::index::{Index, WatchEvent};
+use crate::model::kubernetes::object::{Labels, ObjectKey};
+use crate::model::kubernetes::selector::Selector;
+use crate::model::link::Link;
+use crate::model::mirror::group::GroupKey;
+use crate::model::mirror::remote::{RemoteEndpoints, RemoteService};
+
+pub mod watch;
+
+/// What of a Link decides which watches there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Each selector of Services once.
+    pub selectors: Vec<Selector>,
+    /// Namespaces are asked for.
+    pub namespaces: bool,
+    /// Hosts of headless Services are kept.
+    pub headless: bool,
+}
+
+impl Wanted {
+    /// What `link` needs.
+    pub fn of(link: &Link, headless: bool) -> Self {
+        let mut selectors: Vec<Selector> = Vec::new();
+        for selector in [&link.selector, &link.remote_discovery, &link.federated] {
+            if !selector.is_empty() && !selectors.contains(selector) {
+                selectors.push(selector.clone());
+            }
+        }
+        Self { selectors, namespaces: link.namespace_filter.is_some(), headless }
+    }
+}
+
+/// One target.
+#[derive(Debug)]
+pub struct Remote {
+    /// What is watched.
+    pub wanted: Wanted,
+    cluster: Arc<str>,
+    inner: Mutex<Inner>,
+    health: Watches,
+}
+
+/// How the watches fare.
+#[derive(Debug)]
+struct Watches {
+    services: Vec<Health>,
+    endpoints: Health,
+    namespaces: Health,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// One for each selector.
+    services: Vec<Index<Arc<RemoteService>>>,
+    /// By the slice's, or the Endpoints' own name.
+    readiness: Index<Arc<Readiness>>,
+    /// The records of each Service.
+    of_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    namespaces: Index<Labels>,
+    groups: HashMap<GroupKey, ObjectKey>,
+    failures: BTreeMap<&'static str, (Failure, Arc<str>)>,
+}
+
+/// What a decision about one group takes from the target.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The Service.
+    pub service: Option<Arc<RemoteService>>,
+    /// Its endpoints.
+    pub endpoints: Option<RemoteEndpoints>,
+    /// The labels of its namespace.
+    pub namespace: Option<Labels>,
+    /// Which lists were complete.
+    pub complete: Complete,
+}
+
+/// Which lists were complete once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Complete {
+    /// Those of all Services.
+    pub services: bool,
+    /// That of endpoints.
+    pub endpoints: bool,
+    /// That of namespaces.
+    pub namespaces: bool,
+}
+
+/// Which keys a change concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Services whose groups, and federated Services, are to be looked at.
+    pub services: Vec<ObjectKey>,
+    /// A list has become complete: everything is to be looked at.
+    pub everything: bool,
+}
+
+impl Remote {
+    /// A target of which nothing is known.
+    pub fn new(wanted: Wanted, cluster: &Arc<str>) -> Self {
+        let services = wanted.selectors.iter().map(|_| Index::default()).collect();
+        let health = Watches {
+            services: wanted.selectors.iter().map(|_| Health::default()).collect(),
+            endpoints: Health::default(),
+            namespaces: Health::default(),
+        };
+        let inner = Mutex::new(Inner { services, ..Inner::default() });
+        Self { wanted, cluster: Arc::clone(cluster), inner, health }
+    }
+
+    /// What is known of a group.
+    pub fn input(&self, group: &GroupKey) -> Input {
+        let inner = self.lock();
+        let Some(key) = inner.groups.get(group) else {
+            return Input { complete: self.complete(&inner), ..Input::default() };
+        };
+        let namespace = ObjectKey::new("", Arc::clone(&key.namespace));
+        Input {
+            service: inner.service(key),
+            endpoints: inner.endpoints(key),
+            namespace: inner.namespaces.get(&namespace).cloned(),
+            complete: self.complete(&inner),
+        }
+    }
+
+    /// One Service, with its namespace's labels, for federation.
+    pub fn service(&self, key: &ObjectKey) -> (Option<Arc<RemoteService>>, Option<Labels>) {
+        let inner = self.lock();
+        let namespace = ObjectKey::new("", Arc::clone(&key.namespace));
+        (inner.service(key), inner.namespaces.get(&namespace).cloned())
+    }
+
+    /// Which lists were complete.
+    pub fn completeness(&self) -> Complete {
+        self.complete(&self.lock())
+    }
+
+    /// Every Service that is known.
+    pub fn services(&self) -> BTreeSet<ObjectKey> {
+        let inner = self.lock();
+        inner.services.iter().flat_map(Index::iter).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Every group that is known.
+    pub fn groups(&self) -> Vec<GroupKey> {
+        self.lock().groups.keys().cloned().collect()
+    }
+
+    /// The watches that fail now, with what they last said.
+    pub fn failures(&self) -> BTreeMap<&'static str, (Failure, Arc<str>)> {
+        self.lock().failures.clone()
+    }
+
+    /// How each watch fares, and whether its list was complete.
+    pub fn watches(&self) -> Vec<(&'static str, bool, &Health)> {
+        let complete = self.completeness();
+        let services = self.health.services.iter().map(|h| ("services", complete.services, h));
+        let mut all: Vec<_> = services.collect();
+        all.push(("endpoints", complete.endpoints, &self.health.endpoints));
+        if self.wanted.namespaces {
+            all.push(("namespaces", complete.namespaces, &self.health.namespaces));
+        }
+        all
+    }
+
+    fn complete(&self, inner: &Inner) -> Complete {
+        Complete {
+            services: inner.services.iter().all(Index::is_complete),
+            endpoints: inner.readiness.is_complete(),
+            namespaces: !self.wanted.namespaces || inner.namespaces.is_complete(),
+        }
+    }
+
+    fn take_service(&self, index: usize, event: WatchEvent<Arc<RemoteService>>) -> Changed {
+        let is_end = matches!(event, WatchEvent::ListEnds);
+        let mut inner = self.lock();
+        let was = self.complete(&inner);
+        let Some(services) = inner.services.get_mut(index) else { return Changed::default() };
+        let keys: Vec<_> = services.take(event).into_iter().map(|(key, _)| key).collect();
+        for key in &keys {
+            let group = GroupKey::of_remote(key, &self.cluster);
+            match inner.service(key) {
+                Some(_) => drop(inner.groups.insert(group, key.clone())),
+                None => drop(inner.groups.remove(&group)),
+            }
+        }
+        let everything = is_end && was != self.complete(&inner);
+        Changed { services: keys, everything }
+    }
+
+    fn take_readiness(&self, event: WatchEvent<Arc<Readiness>>) -> Changed {
+        let mut inner = self.lock();
+        let was = inner.readiness.is_complete();
+        let mut services = BTreeSet::new();
+        for (record, old) in inner.readiness.take(event) {
+            if let Some(old) = old {
+                if let Some(records) = inner.of_service.get_mut(&old.service) {
+                    records.remove(&record);
+                    if records.is_empty() {
+                        inner.of_service.remove(&old.service);
+                    }
+                }
+                services.insert(old.service.clone());
+            }
+            if let Some(new) = inner.readiness.get(&record).map(|new| new.service.clone()) {
+                inner.of_service.entry(new.clone()).or_default().insert(record);
+                services.insert(new);
+            }
+        }
+        services.retain(|key| inner.service(key).is_some());
+        let everything = was != inner.readiness.is_complete();
+        Changed { services: services.into_iter().collect(), everything }
+    }
+
+    /// Slices are not to be had: what was learnt from them is forgotten, and not yet replaced.
+    fn forget_readiness(&self) {
+        let mut inner = self.lock();
+        inner.readiness = Index::default();
+        inner.of_service.clear();
+    }
+
+    fn take_namespace(&self, event: WatchEvent<Labels>) -> Changed {
+        let mut inner = self.lock();
+        let was = inner.namespaces.is_complete();
+        let changes = inner.namespaces.take(event);
+        let changed: BTreeSet<_> = changes.into_iter().map(|(key, _)| key.name).collect();
+        let everything = was != inner.namespaces.is_complete();
+        let all = inner.services.iter().flat_map(Index::iter).map(|(key, _)| key);
+        let services: BTreeSet<_> =
+            all.filter(|key| changed.contains(&key.namespace)).cloned().collect();
+        Changed { services: services.into_iter().collect(), everything }
+    }
+
+    /// A watch has failed, or has been heard of again. True when that is news.
+    fn fails(&self, watch: &'static str, failure: Option<(Failure, Arc<str>)>) -> bool {
+        let mut inner = self.lock();
+        match failure {
+            None => inner.failures.remove(watch).is_some(),
+            Some(failure) => inner.failures.insert(watch, failure.clone()) != Some(failure),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The newest of what the watches know: an object that leaves one selector stays, for a moment,
+    /// as it was in the other's.
+    fn service(&self, key: &ObjectKey) -> Option<Arc<RemoteService>> {
+        let version = |service: &&Arc<RemoteService>| service.resource_version.parse::<u64>().ok();
+        self.services.iter().filter_map(|index| index.get(key)).max_by_key(version).cloned()
+    }
+
+    fn endpoints(&self, service: &ObjectKey) -> Option<RemoteEndpoints> {
+        let records = self.of_service.get(service)?;
+        let mut merged = RemoteEndpoints::default();
+        let version = |text: &str| text.parse::<u64>().unwrap_or(0);
+        for record in records.iter().filter_map(|record| self.readiness.get(record)) {
+            merged.has_ready |= record.has_ready;
+            merged.subsets.extend(record.hosts.iter().cloned());
+            if version(&record.resource_version) >= version(&merged.resource_version) {
+                merged.resource_version = Arc::clone(&record.resource_version);
+            }
+        }
+        Some(merged)
+    }
+}

@@ -1,0 +1,157 @@
+//! The watches of one Link's target. Run by the Link's task for as long as its credentials are the
+//! same; a slow or dead API server stops nobody but them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, Client};
+use tokio::sync::Notify;
+
+use super::{Changed, Remote};
+use crate::control::kubernetes::error::Failure;
+use crate::control::kubernetes::watch::{Said, Scope, follow};
+use crate::control::mirror::convert;
+use crate::control::mirror::link::LinkState;
+use crate::control::mirror::term::Term;
+use crate::model::kubernetes::index::WatchEvent;
+
+/// The names of the watches in conditions and metrics.
+const SERVICES: &str = "services";
+const SLICES: &str = "endpointslices";
+const ENDPOINTS: &str = "endpoints";
+const NAMESPACES: &str = "namespaces";
+
+/// Where what is heard goes.
+#[derive(Clone, Copy)]
+struct Hearing<'a> {
+    term: &'a Term,
+    link: &'a LinkState,
+    remote: &'a Remote,
+}
+
+/// Follows everything that the Link needs, for ever.
+pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>, remote: &Arc<Remote>, client: &Client) {
+    let hearing = Hearing { term, link, remote };
+    let mut all: Vec<BoxFuture<'_, ()>> = Vec::new();
+    for index in 0..remote.wanted.selectors.len() {
+        all.push(hearing.services(index, client).boxed());
+    }
+    if !all.is_empty() {
+        all.push(hearing.readiness(client).boxed());
+    }
+    if remote.wanted.namespaces {
+        all.push(hearing.namespaces(client).boxed());
+    }
+    if all.is_empty() {
+        // A Link that selects nothing: nothing is asked of the target.
+        hearing.changed(Changed { everything: true, ..Changed::default() });
+        std::future::pending::<()>().await;
+    }
+    join_all(all).await;
+}
+
+impl Hearing<'_> {
+    async fn services(self, index: usize, client: &Client) {
+        let (Some(selector), Some(health)) =
+            (self.remote.wanted.selectors.get(index), self.remote.health.services.get(index))
+        else {
+            return;
+        };
+        let scope = Scope::labels(selector.to_string());
+        let api = Api::<Service>::all(client.clone());
+        follow(api, &scope, health, convert::remote_service, |said| {
+            if let Some(event) = self.heard(SERVICES, said) {
+                self.changed(self.remote.take_service(index, event));
+            }
+        })
+        .await;
+    }
+
+    /// From EndpointSlices, or from Endpoints where the credentials do not reach those.
+    async fn readiness(self, client: &Client) {
+        let headless = self.remote.wanted.headless;
+        let all = Scope::default();
+        let refused = Mutex::new(None);
+        let is_refused = Notify::new();
+        let slices = follow(
+            Api::<EndpointSlice>::all(client.clone()),
+            &all,
+            &self.remote.health.endpoints,
+            |slice| convert::slice_readiness(slice, headless).map(Arc::new),
+            |said| match said {
+                Said::Failed(failure @ (Failure::Forbidden | Failure::NotFound), text) => {
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((failure, text));
+                    is_refused.notify_one();
+                }
+                said => {
+                    if let Some(event) = self.heard(SLICES, said) {
+                        self.changed(self.remote.take_readiness(event));
+                    }
+                }
+            },
+        );
+        tokio::select! {
+            () = slices => {}
+            () = is_refused.notified() => {}
+        }
+        tracing::info!(
+            link = %self.link.name,
+            "the target does not let us list endpointslices; readiness is taken from endpoints"
+        );
+        self.heard::<()>(SLICES, Said::Event(WatchEvent::ListEnds));
+        self.remote.forget_readiness();
+        let api = Api::<Endpoints>::all(client.clone());
+        let convert = |endpoints| convert::endpoints_readiness(endpoints, headless).map(Arc::new);
+        follow(api, &all, &self.remote.health.endpoints, convert, |said| {
+            if let Some(event) = self.heard(ENDPOINTS, said) {
+                self.changed(self.remote.take_readiness(event));
+            }
+        })
+        .await;
+    }
+
+    async fn namespaces(self, client: &Client) {
+        let api = Api::<Namespace>::all(client.clone());
+        let convert = |namespace: Namespace| Some(convert::labels(namespace.metadata.labels));
+        let health = &self.remote.health.namespaces;
+        follow(api, &Scope::default(), health, convert, |said| {
+            if let Some(event) = self.heard(NAMESPACES, said) {
+                self.changed(self.remote.take_namespace(event));
+            }
+        })
+        .await;
+    }
+
+    /// An event; a failure is told and gives none.
+    fn heard<T>(&self, watch: &'static str, said: Said<T>) -> Option<WatchEvent<T>> {
+        let (event, failure) = match said {
+            // The library says so before it asks anything: the server has not been heard.
+            Said::Event(WatchEvent::ListBegins) => return Some(WatchEvent::ListBegins),
+            Said::Event(event) => (Some(event), None),
+            Said::Failed(Failure::Gone, _) => return None,
+            Said::Failed(failure, text) => (None, Some((failure, text))),
+        };
+        let told = failure.as_ref().map(|(failure, text)| (*failure, Arc::from(text.as_str())));
+        if self.remote.fails(watch, told) {
+            self.link.status_changed.notify_one();
+            self.term.watch_failing(&self.link.cluster, watch, failure);
+        }
+        event
+    }
+
+    fn changed(&self, changed: Changed) {
+        if changed.everything {
+            self.link.mark_everything(&self.term.local);
+            let members = self.remote.services();
+            self.term.federation.mark_all(members.into_iter().chain(self.term.local.federated()));
+            self.link.status_changed.notify_one();
+            return;
+        }
+        for service in changed.services {
+            self.link.mark_service(&service);
+            self.term.federation.mark(service);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The status of a Link: gathered, and written when it has changed, at most once a second.
+//!
+//! Run by the Link's task. A CRD that prunes our conditions must not make us write for ever: what
+//! is compared is what was last sent. `v1alpha1` has no status; the same facts are in `/links`.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use kube::Api;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::apply::Writer;
+use super::lease::Standing;
+use super::link::LinkState;
+use super::links::resource;
+use super::term::Term;
+use crate::control::kubernetes::watch::chain;
+use crate::model::mirror::status::{
+    AddressReport, ConditionStatus, LinkCondition, LinkConditionType, LinkStatus, gateway_alive,
+    patch, render, spec_valid,
+};
+use crate::state::links::ConditionView;
+
+/// Changes within this are written together.
+const COALESCE: Duration = Duration::from_secs(1);
+/// After a write that failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// One call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Writes for ever.
+pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
+    if let Writer::Record(_) = term.writer {
+        return std::future::pending().await;
+    }
+    let mut told = Vec::new();
+    loop {
+        link.status_changed.notified().await;
+        tokio::time::sleep(COALESCE).await;
+        let status = status_of(link);
+        announce(term, link, &status, &mut told);
+        while let Err(text) = write(term, link).await {
+            tracing::warn!(link = %link.name, "the Link's status is not written: {text}; tried again");
+            link.error(format!("status: {text}"));
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+}
+
+/// One write, if one is needed.
+async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
+    let (version, _) = term.links.standing();
+    let Some(version) = version.filter(|version| *version != "v1alpha1") else { return Ok(()) };
+    if !term.leadership.is_held() {
+        return Ok(());
+    }
+    let last = Arc::clone(&link.last_status.lock().unwrap_or_else(PoisonError::into_inner));
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut new = render(&status_of(link), &last, &now);
+    if !link.lease.hold().is_held() {
+        // Whoever holds the Lease writes what is said of Services.
+        new = with_conditions_of(&last, &new);
+    }
+    let Some(patch) = patch(&last, &new) else { return Ok(()) };
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let sent = api.patch_status(&link.name, &parameters, &patch);
+    match timeout(CALL_TIMEOUT, sent).await {
+        Ok(Ok(_)) => {
+            let mut last = link.last_status.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Arc::new(new);
+            Ok(())
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err(format!("no answer for {CALL_TIMEOUT:?}")),
+    }
+}
+
+/// Reads the status as it is: another may have written it while we did not.
+pub async fn refresh(term: &Term, link: &LinkState) {
+    let (Some(version), _) = term.links.standing() else { return };
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
+    // A list, which needs no right but that of the watch.
+    let one = ListParams::default().fields(&format!("metadata.name={}", link.name));
+    let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&one)).await else { return };
+    if let Some(mut object) = list.items.into_iter().next() {
+        let status = Arc::new(object.data["status"].take());
+        *link.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+fn with_conditions_of(last: &Value, new: &Value) -> Value {
+    let mut kept = last.clone();
+    if !kept.is_object() {
+        kept = json!({});
+    }
+    kept["conditions"] = new["conditions"].clone();
+    kept
+}
+
+/// Conditions that have turned false, as Events.
+fn announce(term: &Term, link: &LinkState, status: &LinkStatus, told: &mut Vec<LinkCondition>) {
+    for condition in &status.conditions {
+        let reason = match condition.kind {
+            LinkConditionType::CredentialsValid => "CredentialsInvalid",
+            LinkConditionType::TargetReachable => "TargetUnreachable",
+            LinkConditionType::SpecValid => "InvalidLink",
+            LinkConditionType::GatewayAlive | LinkConditionType::ServicesMirrored => continue,
+        };
+        let before = told.iter().find(|before| before.kind == condition.kind);
+        let is_news = before.is_none_or(|before| before.status != condition.status);
+        if condition.status == ConditionStatus::False && is_news {
+            term.events.link(link, reason, &condition.message);
+        }
+    }
+    told.clone_from(&status.conditions);
+}
+
+fn status_of(link: &LinkState) -> LinkStatus {
+    let (mirrored, federated) = link.statuses();
+    let parsed = link.parsed();
+    let mut conditions =
+        vec![credentials(link), gateway(link), spec_valid(&parsed.problems), target(link)];
+    conditions.extend(left_alone(link));
+    LinkStatus { conditions, mirrored, federated, generation: parsed.link.generation }
+}
+
+/// Why its work is not done, when that is because of another Link, or of its Lease.
+fn left_alone(link: &LinkState) -> Option<LinkCondition> {
+    let kind = LinkConditionType::ServicesMirrored;
+    if let Some(older) = &link.older {
+        let message = format!(
+            "the Link {older} has the same targetClusterName and is older: it works, this one does \
+             nothing; delete one of them or give it another targetClusterName"
+        );
+        let status = ConditionStatus::False;
+        return Some(LinkCondition { kind, status, reason: "DuplicateTarget", message });
+    }
+    let lease = format!("the lease service-mirror-write-{}", link.name);
+    let (status, reason, message) = match &*link.lease.standing().borrow() {
+        Standing::Held | Standing::Unknown => return None,
+        Standing::HeldBy(holder) => {
+            let message = format!(
+                "{holder} holds {lease} and renews it: the Link is left to it; scale that \
+                 controller down to let this one take over"
+            );
+            (ConditionStatus::False, "LeaseHeldByOther", message)
+        }
+        Standing::Failed(failure, text) => {
+            (ConditionStatus::Unknown, failure.reason(), format!("{lease} cannot be taken: {text}"))
+        }
+    };
+    Some(LinkCondition { kind, status, reason, message })
+}
+
+fn credentials(link: &LinkState) -> LinkCondition {
+    let view = credentials_view(link);
+    condition(LinkConditionType::CredentialsValid, &view)
+}
+
+fn target(link: &LinkState) -> LinkCondition {
+    condition(LinkConditionType::TargetReachable, &target_view(link))
+}
+
+fn gateway(link: &LinkState) -> LinkCondition {
+    if link.parsed().link.gateway.is_none() {
+        let message = "the Link names no gateway".to_owned();
+        let (kind, status) = (LinkConditionType::GatewayAlive, ConditionStatus::Unknown);
+        return LinkCondition { kind, status, reason: "NoGateway", message };
+    }
+    let addresses = link.addresses.load();
+    let reports = addresses.iter().filter_map(|view| {
+        let is_up = match view.liveness {
+            "alive" => Some(true),
+            "down" => Some(false),
+            _ => None,
+        };
+        let reason = view.reason.as_deref().filter(|_| is_up != Some(true)).unwrap_or_default();
+        Some(AddressReport { address: view.address.parse().ok()?, is_up, reason })
+    });
+    gateway_alive(&reports.collect::<Vec<_>>())
+}
+
+fn condition(kind: LinkConditionType, view: &ConditionView) -> LinkCondition {
+    let status = match view.status {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    };
+    LinkCondition { kind, status, reason: view.reason, message: view.message.clone() }
+}
+
+/// Whether the credentials are usable.
+pub fn credentials_view(link: &LinkState) -> ConditionView {
+    let credentials = link.credentials.borrow();
+    match (&credentials.problem, &credentials.client) {
+        (Some((reason, text)), _) => {
+            ConditionView { status: "False", reason, message: text.to_string() }
+        }
+        (None, Some(_)) => {
+            ConditionView { status: "True", reason: "Loaded", message: String::new() }
+        }
+        (None, None) => {
+            ConditionView { status: "Unknown", reason: "Pending", message: String::new() }
+        }
+    }
+}
+
+/// Whether the target's API server answers.
+pub fn target_view(link: &LinkState) -> ConditionView {
+    let remote = link.remote();
+    if let Some((watch, (failure, text))) = remote.failures().into_iter().next() {
+        let message = match failure {
+            crate::control::kubernetes::error::Failure::Forbidden => format!(
+                "the credentials lack the right to list and watch {watch} (list {watch}); nothing \
+                 new that needs it is mirrored, what exists is kept: {text}"
+            ),
+            _ => format!("watching {watch}: {text}; mirrors stay as they are"),
+        };
+        return ConditionView { status: "False", reason: failure.reason(), message };
+    }
+    let complete = remote.completeness();
+    match link.credentials.borrow().client {
+        None => {
+            ConditionView { status: "Unknown", reason: "NoCredentials", message: String::new() }
+        }
+        Some(_) if complete.services => {
+            ConditionView { status: "True", reason: "Watching", message: String::new() }
+        }
+        Some(_) => ConditionView { status: "Unknown", reason: "Listing", message: String::new() },
+    }
+}

@@ -177,8 +177,8 @@ impl App {
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
-        let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
         let mirror = self.start_mirror(&stop.everything)?;
+        let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 

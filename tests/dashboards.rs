@@ -240,6 +240,16 @@ fn the_dashboard_can_be_imported_anywhere() {
 }
 
 #[test]
+fn the_rules_are_what_their_lines_look_like() {
+    let text = text("prometheus/rules.yaml");
+    let rules: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+    let groups = rules["groups"].as_array().expect("groups");
+    let parsed = groups.iter().flat_map(|group| group["rules"].as_array().expect("rules"));
+    let names: BTreeSet<_> = parsed.map(|rule| rule["alert"].as_str().expect("a name")).collect();
+    assert_eq!(names.len(), text.matches("- alert: ").count(), "one name twice, or a rule lost");
+}
+
+#[test]
 fn prometheus_itself_takes_the_rules() {
     let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
     let mut check = Command::new(promtool);

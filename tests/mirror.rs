@@ -1,7 +1,7 @@
 //! The mirror as a process between two API servers: what it writes, what it never does, and who may
 //! do it.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+#![allow(clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
 
 mod support;
 
@@ -9,10 +9,14 @@ mod support;
 mod gateway_mode;
 #[path = "mirror/leadership.rs"]
 mod leadership;
+#[path = "mirror/links.rs"]
+mod links;
 #[path = "mirror/ownership.rs"]
 mod ownership;
 #[path = "mirror/plan.rs"]
 mod plan;
+#[path = "mirror/rights.rs"]
+mod rights;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -40,10 +44,19 @@ pub struct Pair {
 impl Pair {
     /// Clusters with their namespaces, the credentials and the Link.
     pub fn new() -> Self {
+        let pair = Self::without_link(true);
+        pair.west.create(pair.link());
+        pair
+    }
+
+    /// The same without a Link. Linkerd's own CRD has no conditions.
+    pub fn without_link(is_our_crd: bool) -> Self {
         // The CRD that the project ships: Linkerd's own prunes our conditions.
         let crd = include_str!("../config/crds/link.yaml");
-        let crds = vec![serde_yaml_ng::from_str(crd).expect("YAML")];
-        let options = Options { allow_loopback: true, crds, ..Options::default() };
+        let mut options = Options { allow_loopback: true, ..Options::default() };
+        if is_our_crd {
+            options.crds = vec![serde_yaml_ng::from_str(crd).expect("YAML")];
+        }
         let pair =
             Self { west: FakeApi::with(options), east: FakeApi::start(), probe: Probe::start() };
         for cluster in [&pair.west, &pair.east] {
@@ -53,7 +66,6 @@ impl Pair {
         let kubeconfig = pair.east.kubeconfig(&pair.east.token("mirror", Rules::all()));
         let secret = objects::credentials(SYSTEM, "cluster-credentials-east", &kubeconfig);
         pair.west.create(secret);
-        pair.west.create(pair.link());
         pair
     }
 
@@ -76,8 +88,13 @@ impl Pair {
 
     /// A process that mirrors into west and does nothing else.
     pub fn builder(&self) -> Builder {
+        self.builder_with(Rules::all())
+    }
+
+    /// The same, with these rights in west.
+    pub fn builder_with(&self, rules: Rules) -> Builder {
         let builder = Builder::new(&TestCa::new("mirror"));
-        let kubeconfig = self.west.kubeconfig(&self.west.token("west", Rules::all()));
+        let kubeconfig = self.west.kubeconfig(&self.west.token("west", rules));
         std::fs::write(builder.path().join("kubeconfig"), kubeconfig).expect("written");
         builder.configure(
             "[gateway]\nenabled = false\n[kubernetes]\nkubeconfig = \"kubeconfig\"\n\
@@ -85,9 +102,19 @@ impl Pair {
         )
     }
 
-    /// Starts one.
+    /// Starts one and waits until it leads, or knows who does.
     pub fn start(&self) -> Gateway {
-        self.builder().spawn()
+        self.start_from(self.builder())
+    }
+
+    /// The same, from a builder.
+    pub fn start_from(&self, builder: Builder) -> Gateway {
+        let mirror = builder.spawn();
+        mirror.line("its place", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message == "leading the mirror" || message == "another replica leads the mirror"
+        });
+        mirror
     }
 
     /// The addresses of a mirror's Endpoints: ready ones, and those that are not.
@@ -102,6 +129,7 @@ impl Pair {
     }
 
     /// Waits until a mirror has its gateway's address, ready or not.
+    #[track_caller]
     pub fn wait_ready(&self, name: &str, is_ready: bool) {
         let one = vec!["127.0.0.1".to_owned()];
         let wanted = if is_ready { (one, vec![]) } else { (vec![], one) };

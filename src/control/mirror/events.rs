@@ -42,8 +42,11 @@ const MOST_MESSAGE: usize = 1024;
 pub struct Events {
     queue: mpsc::Sender<Event>,
     waiting: Mutex<Option<mpsc::Receiver<Event>>>,
-    said: Mutex<HashMap<(Arc<str>, &'static str, String), Instant>>,
+    said: Mutex<HashMap<Said, Instant>>,
 }
+
+/// The Link, the reason and the message.
+type Said = (Arc<str>, &'static str, String);
 
 #[derive(Debug)]
 struct Event {

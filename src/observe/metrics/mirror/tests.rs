@@ -19,7 +19,8 @@ fn lines<'t>(text: &'t str, names: &[&str]) -> Vec<&'t str> {
 fn without_a_link_there_is_no_series_that_linkerd_would_show_as_a_gateway() {
     let text = Metrics::new().encode();
     for name in ["gateway_alive", "gateway_enabled", "gateway_probes", "gateway_latency"] {
-        assert!(!text.contains(name), "{name}");
+        assert_eq!(lines(&text, &[name]), Vec::<&str>::new());
+        assert!(!text.contains(&format!("# TYPE {name}")), "{name}");
     }
     assert!(text.ends_with("# EOF\n"));
 }

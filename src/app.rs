@@ -174,8 +174,13 @@ impl App {
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
+<<<<<<< HEAD
         let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
         let apart = [self.start_mirror(&stop.everything)?, kubernetes];
+=======
+        let mirror = self.start_mirror(&stop.everything)?;
+        let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
+>>>>>>> discovery
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 

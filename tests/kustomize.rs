@@ -63,7 +63,7 @@ fn settings(name: &str) -> Settings {
 
 #[test]
 fn every_file_that_a_kustomization_names_is_there_and_is_yaml() {
-    for overlay in ["base", "sidecar", "kubernetes-discovery"] {
+    for overlay in ["base", "sidecar", "kubernetes-discovery", "mirror", "remote-access"] {
         let kustomization = manifest(&format!("{overlay}/kustomization.yaml"));
         for resource in kustomization["resources"].as_sequence().expect("resources") {
             let name = format!("{overlay}/{}", resource.as_str().expect("a name"));
@@ -259,7 +259,9 @@ fn every_overlay_renders() {
         skip("every_overlay_renders", "needs kubectl");
         return;
     }
-    for (overlay, token) in [("base", false), ("sidecar", false), ("kubernetes-discovery", true)] {
+    let overlays =
+        [("base", false), ("sidecar", false), ("kubernetes-discovery", true), ("mirror", true)];
+    for (overlay, token) in overlays {
         let output = Command::new("kubectl").arg("kustomize").arg(path(overlay)).output();
         let rendered = documents(&succeeds(&output.expect("kubectl")));
         let pod = rendered.iter().find(|d| d["kind"] == "Deployment").expect("a Deployment");

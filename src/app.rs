@@ -174,13 +174,7 @@ impl App {
         let workers = Arc::new(workers);
         let mut reloader = self.start_control(&supervisor)?;
         let credentials = Arc::clone(&reloader.credentials);
-<<<<<<< HEAD
-        let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
-        let apart = [self.start_mirror(&stop.everything)?, kubernetes];
-=======
-        let mirror = self.start_mirror(&stop.everything)?;
-        let kubernetes = self.start_kubernetes(&reloader.discovery, &stop.everything)?;
->>>>>>> discovery
+        let apart = self.start_apart(&reloader.discovery, &stop.everything)?;
         let mut changes = Changes::new(&self.loaded);
         let admin = self.start_admin(&stop)?;
 
@@ -232,7 +226,7 @@ impl App {
         };
         stop.everything.cancel();
         let _ = timeout(CANCEL_DEADLINE, supervisor.finished()).await;
-        for thread in apart.into_iter().flatten().chain([admin]) {
+        for thread in apart.into_iter().chain([admin]) {
             thread.join(THREAD_DEADLINE);
         }
         if let Some(workers) = Arc::into_inner(workers) {

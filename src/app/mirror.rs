@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, StartError};
 use crate::config::Settings;
+use crate::control::discovery::Discovery;
 use crate::control::kubernetes::client::Access;
 use crate::control::mirror::Mirror;
 use crate::model::task::Task;
@@ -14,12 +15,19 @@ use crate::runtime::supervise::Supervisor;
 use crate::runtime::{self, Thread};
 
 impl App {
+    /// The threads that talk to API servers.
+    pub(super) fn start_apart(
+        &self,
+        discovery: &Arc<Discovery>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Thread>, StartError> {
+        let mirror = self.start_mirror(stop)?;
+        Ok(mirror.into_iter().chain(self.start_kubernetes(discovery, stop)?).collect())
+    }
+
     /// The thread `mirror`; none when it is switched off. An API server that does not answer is no
     /// error: it is asked until it does.
-    pub(super) fn start_mirror(
-        &self,
-        stop: &CancellationToken,
-    ) -> Result<Option<Thread>, StartError> {
+    fn start_mirror(&self, stop: &CancellationToken) -> Result<Option<Thread>, StartError> {
         let settings = &self.loaded.settings;
         if !settings.mirror.enabled {
             return Ok(None);

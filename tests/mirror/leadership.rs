@@ -73,3 +73,30 @@ fn a_link_whose_lease_linkerds_controller_renews_is_left_to_it() {
     // It does not renew any more.
     pair.wait_ready("web-east", true);
 }
+
+#[test]
+fn a_process_without_an_api_server_waits_and_one_that_loses_it_keeps_its_credentials() {
+    let pair = Pair::new();
+    pair.export("web");
+    pair.west.stop();
+    let mirror = pair.builder().spawn();
+    mirror.line("it waits", |line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("the mirror waits"))
+    });
+    assert_eq!(mirror.request("GET", "/ready").0, 503);
+    assert!(mirror.get("/links").contains("Unreachable"));
+    pair.west.serve();
+    pair.wait_ready("web-east", true);
+    assert_eq!(mirror.request("GET", "/ready").0, 200);
+    pair.west.stop();
+    mirror
+        .eventually("it leads no more", |mirror| mirror.get("/links").contains("\"leader\":false"));
+    pair.west.serve();
+    pair.export("later");
+    pair.wait_ready("later-east", true);
+    mirror.eventually("the credentials are good", |mirror| {
+        let links: serde_json::Value = serde_json::from_str(&mirror.get("/links")).expect("JSON");
+        links["links"][0]["credentials"]["status"] == "True"
+            && links["links"][0]["target"]["status"] == "True"
+    });
+}

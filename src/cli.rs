@@ -55,7 +55,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// Run a gateway with a small built-in service behind it and development certificates.
     Demo(demo::DemoArgs),
-    /// Say which policy rule decides about a connection, and why the others do not.
+    /// Say which policy rule decides about a connection, and why the others do not. Annotations of
+    /// Services, which may deny what the policy allows, are not asked; /routes shows them.
     Explain(explain::ExplainArgs),
     /// Explain a certificate or a transport header.
     Inspect(inspect::InspectArgs),

@@ -15,7 +15,7 @@ use linkerd_gateway::config::load::{Sources, load};
 use serde_yaml_ng::{Deserializer, Value};
 
 use support::certs::TestCa;
-use support::cli::{refused, succeeds, text};
+use support::cli::{succeeds, text};
 use support::gateway::{Builder, CLIENT};
 use support::namespace::skip;
 
@@ -63,7 +63,7 @@ fn settings(name: &str) -> Settings {
 
 #[test]
 fn every_file_that_a_kustomization_names_is_there_and_is_yaml() {
-    for overlay in ["base", "sidecar", "kubernetes-discovery"] {
+    for overlay in ["base", "sidecar", "kubernetes-discovery", "mirror", "remote-access"] {
         let kustomization = manifest(&format!("{overlay}/kustomization.yaml"));
         for resource in kustomization["resources"].as_sequence().expect("resources") {
             let name = format!("{overlay}/{}", resource.as_str().expect("a name"));
@@ -216,19 +216,41 @@ fn the_gateway_takes_what_the_openssl_recipe_signs_for_the_annotated_identity() 
     assert_eq!((out.as_str(), code), ("hello", Some(0)), "{error}");
 }
 
-/// When this fails, discovery is there: the overlay should switch it on and say so.
 #[test]
-fn the_discovery_overlay_says_what_this_version_refuses() {
-    for name in ["kubernetes-discovery/kustomization.yaml", "README.md"] {
-        assert!(read(name).contains("refuses `[kubernetes] enabled = true`"), "{name}");
+fn the_discovery_overlay_switches_it_on_with_rights_to_read_and_a_token() {
+    let kustomization = manifest("kubernetes-discovery/kustomization.yaml");
+    let patch = kustomization["patches"][0]["patch"].as_str().expect("a patch");
+    let patch = documents(patch).remove(0);
+    let at = |path: &str| {
+        let mut all = patch.as_sequence().expect("operations").iter();
+        all.find(|operation| operation["path"] == path).expect("a patch of it")["value"].clone()
+    };
+    assert_eq!(at("/spec/template/spec/automountServiceAccountToken"), true);
+    // The base has no variables that this would replace, and its first container is ours.
+    let base = &manifest("base/deployment.yaml")["spec"]["template"]["spec"];
+    assert!(base["containers"][0]["env"].is_null());
+    assert_eq!(base["containers"][0]["name"], "linkerd-proxy");
+    let variables = at("/spec/template/spec/containers/0/env");
+    let environment = variables.as_sequence().expect("variables").iter().map(|variable| {
+        let value = variable["value"].as_str().unwrap_or_default();
+        (variable["name"].as_str().expect("a name").to_owned(), value.to_owned())
+    });
+    let file = Some(path("base/gateway.toml"));
+    let environment = environment.collect();
+    let sources = Sources { file, environment, ..Sources::default() };
+    let loaded = load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let kubernetes = loaded.settings.kubernetes;
+    // A zone that the downward API does not know is none.
+    assert!(kubernetes.enabled && kubernetes.kubeconfig.is_none() && kubernetes.zone.is_none());
+
+    let rbac = documents(&read("kubernetes-discovery/rbac.yaml"));
+    let rules = rbac[0]["rules"].as_sequence().expect("rules");
+    for rule in rules {
+        let verbs = rule["verbs"].as_sequence().expect("verbs");
+        let is_event = rule["resources"][0] == "events";
+        let may = |verb: &Value| is_event == (*verb == "create") && *verb != "*";
+        assert!(verbs.iter().all(may), "{rule:?}");
     }
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("gateway.toml");
-    let text = read("base/gateway.toml").replace("[log]", "[kubernetes]\nenabled = true\n[log]");
-    fs::write(&file, text).expect("written");
-    let file = file.to_str().expect("UTF-8");
-    let output = support::cli::gateway(&["check", "--config", file], b"");
-    refused(&output, "kubernetes.enabled");
 }
 
 #[test]
@@ -237,7 +259,9 @@ fn every_overlay_renders() {
         skip("every_overlay_renders", "needs kubectl");
         return;
     }
-    for (overlay, token) in [("base", false), ("sidecar", false), ("kubernetes-discovery", true)] {
+    let overlays =
+        [("base", false), ("sidecar", false), ("kubernetes-discovery", true), ("mirror", true)];
+    for (overlay, token) in overlays {
         let output = Command::new("kubectl").arg("kustomize").arg(path(overlay)).output();
         let rendered = documents(&succeeds(&output.expect("kubectl")));
         let pod = rendered.iter().find(|d| d["kind"] == "Deployment").expect("a Deployment");

@@ -98,10 +98,10 @@ fn one_bad_key_refuses_the_whole_and_lists_all_problems() {
 fn keys_that_are_read_at_start_only_are_refused_by_name() {
     let ca = TestCa::new("ca");
     let gateway = Gateway::with_route(&ca, ECHO, backend::echo());
-    append(&gateway, "[runtime]\nworkers = 1");
+    append(&gateway, "[runtime]\nworkers = 1\n[kubernetes]\nenabled = true");
     let answer = reload(&gateway);
     let text = answer["message"].as_str().expect("text");
-    assert!(text.contains("runtime changed, which takes a restart"), "{text}");
+    assert!(text.contains("runtime, kubernetes changed, which takes a restart"), "{text}");
     assert_eq!(generation(&gateway), 1);
 }
 

@@ -107,8 +107,8 @@ pub struct Metrics {
     authorized: Verdicts,
     denied: Verdicts,
     http: Http,
-    mirror: Mirror,
     kubernetes: Kubernetes,
+    mirror: Mirror,
 }
 
 impl Metrics {
@@ -173,8 +173,8 @@ impl Metrics {
             authorized: Verdicts::new(&mut r, "inbound_tcp_authz_allow", "Connections allowed"),
             denied: Verdicts::new(&mut r, "inbound_tcp_authz_deny", "Connections denied"),
             http: Http::new(&mut r),
-            mirror: Mirror::new(),
             kubernetes: Kubernetes::new(&mut r),
+            mirror: Mirror::new(),
             registry: r,
         })
     }

@@ -104,9 +104,6 @@ impl Follower {
         let mut guard = Guard::new(&settings.cluster_domain, wanted);
         let nothing = Changes::default();
         discovery.exported(Vec::new(), Arc::new(guard.clone()), &nothing.gone, false);
-        for resource in RESOURCES {
-            metrics.watch_failing(resource, false);
-        }
         let watches = scopes.iter().map(|_| SERVICES).chain([SLICES, PODS]).map(Watch::new);
         // What every later table has.
         guard.is_complete = true;

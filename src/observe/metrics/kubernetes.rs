@@ -12,6 +12,9 @@ use super::Metrics;
 use super::kinds::add;
 use super::labels::Labels;
 
+/// Resources that exist from the start, so that alerts find them.
+const OF_DISCOVERY: [&str; 3] = ["services", "endpointslices", "pods"];
+
 /// All that [`Metrics`] knows of API servers.
 #[derive(Debug)]
 pub(super) struct Kubernetes {
@@ -25,11 +28,15 @@ impl Kubernetes {
         let errors = "Failures of watches of API servers, by what is watched";
         let failing = "1 from a watch's failure to its next event: what is known may be old";
         let exported = "Services of our own cluster that are exported";
-        Self {
+        let kubernetes = Self {
             errors: add(r, "gateway_kubernetes_watch_errors", errors),
             failing: add(r, "gateway_kubernetes_watch_failing", failing),
             exported: add(r, "gateway_exported_services", exported),
+        };
+        for resource in OF_DISCOVERY {
+            drop(kubernetes.failing.get_or_create_owned(&vec![("resource", resource.to_owned())]));
         }
+        kubernetes
     }
 }
 
@@ -40,8 +47,7 @@ impl Metrics {
         self.kubernetes.errors.get_or_create(&labels).inc();
     }
 
-    /// Whether some watch of this resource fails at the moment. To be called once at its start, so
-    /// that alerts find the series.
+    /// Whether some watch of this resource fails at the moment.
     pub fn watch_failing(&self, resource: &'static str, is_failing: bool) {
         let labels = vec![("resource", resource.to_owned())];
         self.kubernetes.failing.get_or_create(&labels).set(is_failing.into());
@@ -60,7 +66,6 @@ mod tests {
     #[test]
     fn failures_are_counted_by_resource_and_reason() {
         let metrics = Metrics::new();
-        metrics.watch_failing("pods", false);
         metrics.watch_failed("services", "Forbidden");
         metrics.watch_failed("services", "Forbidden");
         metrics.watch_failing("services", true);

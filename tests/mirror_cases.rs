@@ -8,6 +8,8 @@ mod support;
 
 #[path = "mirror_cases/access.rs"]
 mod access;
+#[path = "mirror_cases/faults.rs"]
+mod faults;
 #[path = "mirror_cases/federated.rs"]
 mod federated;
 #[path = "mirror_cases/flat.rs"]
@@ -18,10 +20,14 @@ mod gateway_health;
 mod gateway_mode;
 #[path = "mirror_cases/headless.rs"]
 mod headless;
+#[path = "mirror_cases/issues.rs"]
+mod issues;
 #[path = "mirror_cases/leader.rs"]
 mod leader;
 #[path = "mirror_cases/link_fields.rs"]
 mod link_fields;
+#[path = "mirror_cases/operation.rs"]
+mod operation;
 #[path = "mirror_cases/ownership.rs"]
 mod ownership;
 #[path = "mirror_cases/probes.rs"]

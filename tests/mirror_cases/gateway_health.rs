@@ -30,7 +30,7 @@ fn a_gateway_that_is_down_before_the_mirror_starts_is_found_down() {
 
 /// One address refuses, one swallows: only they are taken out.
 #[test]
-fn a_single_failed_or_slow_address_among_several_goes_alone() {
+fn issue_5343_a_single_failed_or_slow_address_goes_alone_and_says_why() {
     let world = World::new();
     let all = ["127.0.21.1", "127.0.21.2", "127.0.21.3"];
     let probes = Probes::start(&all);
@@ -172,7 +172,7 @@ fn addresses_of_both_families_have_a_slice_each() {
 
 /// The probe goes to the port that the Link states, at the gateway itself.
 #[test]
-fn a_node_port_gateway_is_probed_at_its_node_port() {
+fn issue_15670_a_node_port_gateway_is_probed_at_its_node_port() {
     let world = World::new();
     let probes = Probes::start(&["127.0.24.1"]);
     let mut link = probed_link("127.0.24.1", probes.port);

@@ -170,7 +170,7 @@ fn updates_headless_mirror_service_with_new_remote_endpoints_hosts() {
 /// Only ready addresses become hosts; one without a hostname is called as its pod, and one that has
 /// neither is left out (the case that made Linkerd's controller panic).
 #[test]
-fn hosts_are_ready_and_have_a_name() {
+fn issue_10916_hosts_are_ready_and_have_a_name() {
     let world = World::joined();
     let all = [
         (Some("pod-0"), Some("pod-0"), true),
@@ -224,7 +224,7 @@ fn headless_mirrors_are_made_only_where_configured() {
 
 /// TestHeadlessEndpointMirrorCleanupRespectsNamespaces (a) and (b).
 #[test]
-fn cleanup_of_hosts_respects_namespaces() {
+fn issue_15200_cleanup_of_hosts_respects_namespaces() {
     let world = World::joined();
     for namespace in ["ns1", "ns2"] {
         world.east.create(objects::namespace(namespace));

@@ -21,7 +21,7 @@ fn only(mut crd: Value, version: &str) -> Value {
 #[test]
 fn links_of_every_served_version_work() {
     for version in ["v1alpha1", "v1alpha2", "v1alpha3"] {
-        for definition in [crd(), resources_of_linkerd()] {
+        for definition in [crd(), resources::linkerd_links()] {
             let west = Options { crds: vec![only(definition, version)], ..options() };
             let world = World::with(west, options());
             let mut link = link();
@@ -30,7 +30,7 @@ fn links_of_every_served_version_work() {
             world.serve(exported("web"), &["10.1.0.1"]);
             let mirror = world.start("");
             world.wait_addresses("web-remote", &[GATEWAY], &[]);
-            assert_eq!(links(&mirror)["link_version"], version);
+            mirror.eventually("its version", |mirror| links(mirror)["link_version"] == version);
             if version == "v1alpha1" {
                 world.settle();
                 let writes = world.west.writes();
@@ -41,10 +41,6 @@ fn links_of_every_served_version_work() {
             }
         }
     }
-}
-
-fn resources_of_linkerd() -> Value {
-    resources::linkerd_links()
 }
 
 /// As guides write them: ports as numbers, and everything with a default left out.
@@ -212,7 +208,7 @@ fn without_the_crd_the_mirror_waits_and_works_when_it_comes() {
 /// Linkerd's CRD has no conditions: they are pruned, and not written for ever.
 #[test]
 fn a_crd_that_prunes_our_conditions_is_not_written_for_ever() {
-    let west = Options { crds: vec![resources_of_linkerd()], ..options() };
+    let west = Options { crds: vec![resources::linkerd_links()], ..options() };
     let world = World::with(west, options());
     world.join(link());
     world.serve(exported("web"), &["10.1.0.1"]);

@@ -108,7 +108,7 @@ fn mirrors_of_linkerds_controller_are_taken_over() {
 
 /// Over 63 characters: cut, with a hash, distinct for distinct Services, and the full name said.
 #[test]
-fn a_name_of_more_than_63_characters_is_hashed() {
+fn issue_7390_a_name_of_more_than_63_characters_is_hashed() {
     let world = World::joined();
     let long = "a".repeat(60);
     let (one, two) = (format!("{long}-1"), format!("{long}-2"));

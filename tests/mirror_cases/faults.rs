@@ -119,7 +119,6 @@ fn after_410_what_vanished_unseen_goes() {
     world.settle();
     assert!(world.has("Service", "gone-remote"), "nobody has heard of it");
     world.east.compact();
-    world.east.cut_watches();
     world.east.expire_watches();
     world.wait_gone("Service", "gone-remote");
     // The same of our own cluster: a mirror that vanished unseen is made again.

@@ -66,12 +66,18 @@ fn a_plan_says_what_is_done_and_does_nothing() {
     let world = World::joined();
     world.serve(exported("web"), &["10.1.0.1"]);
     let directory = tempfile::TempDir::new().expect("a directory");
-    let file = directory.path().join("kubeconfig");
-    std::fs::write(&file, world.west.kubeconfig(&world.own)).expect("written");
+    let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::write(path("kubeconfig"), world.west.kubeconfig(&world.own)).expect("written");
+    world.ca.write_anchor(directory.path(), "ca.crt");
+    world.ca.identity("plan.cluster.local").write_to(directory.path());
+    let toml = "[identity]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n\
+                trust_anchors = [\"ca.crt\"]\n";
+    std::fs::write(path("gateway.toml"), toml).expect("written");
     let plan = || {
         let output = Command::new(env!("CARGO_BIN_EXE_linkerd-gateway"))
             .current_dir(directory.path())
-            .args(["mirror", "plan", "--kubeconfig", file.to_str().expect("UTF-8")])
+            .args(["mirror", "plan", "--config", "gateway.toml"])
+            .args(["--kubeconfig", &path("kubeconfig")])
             .output()
             .expect("it runs");
         assert!(output.status.success(), "{output:?}");

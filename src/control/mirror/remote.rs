@@ -7,6 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::convert::Readiness;
 use crate::control::kubernetes::error::Failure;
@@ -19,6 +22,10 @@ use crate::model::mirror::group::GroupKey;
 use crate::model::mirror::remote::{RemoteEndpoints, RemoteService};
 
 pub mod watch;
+
+/// How long a Service that has left one selector may take to appear under another: its events come
+/// on different streams of one API server.
+const LEAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What of a Link decides which watches there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +59,8 @@ pub struct Remote {
     cluster: Arc<str>,
     inner: Mutex<Inner>,
     health: Watches,
+    /// Woken when Services may have left.
+    left: Notify,
 }
 
 /// How the watches fare.
@@ -70,6 +79,8 @@ struct Inner {
     readiness: Index<Arc<Readiness>>,
     /// The records of each Service.
     of_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Services that no watch has any more, and until when they count as they were.
+    leaving: HashMap<ObjectKey, (Arc<RemoteService>, Instant)>,
     namespaces: Index<Labels>,
     groups: HashMap<GroupKey, ObjectKey>,
     failures: BTreeMap<&'static str, (Failure, Arc<str>)>,
@@ -118,7 +129,7 @@ impl Remote {
             namespaces: Health::default(),
         };
         let inner = Mutex::new(Inner { services, ..Inner::default() });
-        Self { wanted, cluster: Arc::clone(cluster), inner, health }
+        Self { wanted, cluster: Arc::clone(cluster), inner, health, left: Notify::new() }
     }
 
     /// What is known of a group.
@@ -189,7 +200,12 @@ impl Remote {
         let mut inner = self.lock();
         let was = self.complete(&inner);
         let Some(services) = inner.services.get_mut(index) else { return Changed::default() };
-        let keys: Vec<_> = services.take(event).into_iter().map(|(key, _)| key).collect();
+        let changes = services.take(event);
+        let keys: Vec<_> = changes.iter().map(|(key, _)| key.clone()).collect();
+        if inner.services.len() > 1 {
+            inner.note_leaving(changes);
+            self.left.notify_one();
+        }
         for key in &keys {
             let group = GroupKey::of_remote(key, &self.cluster);
             match inner.service(key) {
@@ -199,6 +215,28 @@ impl Remote {
         }
         let everything = is_end && was != self.complete(&inner);
         Changed { services: keys, everything }
+    }
+
+    /// When the next Service that has left may be given up.
+    fn next_leaves(&self) -> Option<Instant> {
+        self.lock().leaving.values().map(|(_, until)| *until).min()
+    }
+
+    /// Gives up the Services that no other watch has taken over. While one of these fails it may not
+    /// have been able to.
+    fn give_up(&self, now: Instant) -> Changed {
+        let is_failing = self.health.services.iter().any(Health::is_failing);
+        let mut inner = self.lock();
+        if is_failing {
+            inner.leaving.values_mut().for_each(|(_, until)| *until = now + LEAVE_INTERVAL);
+            return Changed::default();
+        }
+        let gone = inner.leaving.extract_if(|_, (_, until)| *until <= now);
+        let keys: Vec<_> = gone.map(|(key, _)| key).collect();
+        for key in &keys {
+            inner.groups.remove(&GroupKey::of_remote(key, &self.cluster));
+        }
+        Changed { services: keys, everything: false }
     }
 
     fn take_readiness(&self, event: WatchEvent<Arc<Readiness>>) -> Changed {
@@ -263,7 +301,23 @@ impl Inner {
     /// as it was in the other's.
     fn service(&self, key: &ObjectKey) -> Option<Arc<RemoteService>> {
         let version = |service: &&Arc<RemoteService>| service.resource_version.parse::<u64>().ok();
-        self.services.iter().filter_map(|index| index.get(key)).max_by_key(version).cloned()
+        let watched = self.services.iter().filter_map(|index| index.get(key));
+        watched.max_by_key(version).or_else(|| Some(&self.leaving.get(key)?.0)).cloned()
+    }
+
+    /// A Service that changes from one selector to another is, for a moment, in no watch. Were its
+    /// mirror deleted then, its clients would lose its address.
+    fn note_leaving(&mut self, changes: Vec<(ObjectKey, Option<Arc<RemoteService>>)>) {
+        for (key, old) in changes {
+            let is_watched = self.services.iter().any(|index| index.get(&key).is_some());
+            match old {
+                Some(old) if !is_watched => {
+                    self.leaving.insert(key, (old, Instant::now() + LEAVE_INTERVAL));
+                }
+                _ if is_watched => drop(self.leaving.remove(&key)),
+                _ => {}
+            }
+        }
     }
 
     fn endpoints(&self, service: &ObjectKey) -> Option<RemoteEndpoints> {

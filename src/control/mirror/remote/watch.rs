@@ -2,6 +2,7 @@
 //! same; a slow or dead API server stops nobody but them.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Service};
@@ -41,6 +42,9 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>, remote: &Arc<Remote>, 
     if !all.is_empty() {
         all.push(hearing.readiness(client).boxed());
     }
+    if remote.wanted.selectors.len() > 1 {
+        all.push(hearing.leaving().boxed());
+    }
     if remote.wanted.namespaces {
         all.push(hearing.namespaces(client).boxed());
     }
@@ -67,6 +71,19 @@ impl Hearing<'_> {
             }
         })
         .await;
+    }
+
+    /// Gives up, a moment later, the Services that have left every selector.
+    async fn leaving(self) {
+        loop {
+            match self.remote.next_leaves() {
+                None => self.remote.left.notified().await,
+                Some(at) => {
+                    tokio::time::sleep_until(at.into()).await;
+                    self.changed(self.remote.give_up(Instant::now()));
+                }
+            }
+        }
     }
 
     /// From EndpointSlices, or from Endpoints where the credentials do not reach those.

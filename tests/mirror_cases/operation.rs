@@ -260,7 +260,14 @@ fn issue_14433_the_status_of_2000_services_is_accepted() {
         world.east.create(service);
     }
     let mirror = world.start("max_writes_in_flight = 64");
+    // Looked at seldom: what the test asks of the server is work, too.
+    let seldom = || std::thread::sleep(Duration::from_millis(300));
+    world.west.wait_for("all mirrors", |west| {
+        seldom();
+        west.names("Service", APPS).len() == 2000
+    });
     world.west.wait_for("the whole status", |west| {
+        seldom();
         let link = west.get("Link", SYSTEM, CLUSTER).expect("there");
         link["status"]["mirrorServices"].as_array().is_some_and(|list| {
             list.len() == 2000

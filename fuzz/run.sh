@@ -20,7 +20,7 @@ command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] ||
-    targets=(config header http identity policy proxy_protocol record wire)
+    targets=(config header http identity link policy proxy_protocol record wire)
 for target in "${targets[@]}"; do
     cargo fuzz build "$target"
 done

@@ -66,7 +66,13 @@ impl Selector {
             Value::Object(labels) => {
                 for (key, value) in labels {
                     let field = || format!("matchLabels.{key}");
-                    let value = text(value).ok_or_else(|| wrong(field(), "a string", value))?;
+                    if !is_key(key) {
+                        let found = Value::from(key.as_str());
+                        return Err(wrong("matchLabels".to_owned(), "a label's key", &found));
+                    }
+                    let value = text(value).filter(|text| is_value(text)).ok_or_else(|| {
+                        wrong(field(), "a label's value: 63 letters, digits, '-', '_', '.'", value)
+                    })?;
                     requirements.push(Requirement {
                         key: key.as_str().into(),
                         operator: Operator::In,
@@ -172,7 +178,7 @@ impl fmt::Display for Selector {
 
 fn requirement(expression: &Value, at: &str) -> Result<Requirement, SelectorError> {
     let field = |name: &str| format!("{at}.{name}");
-    let key = text(&expression["key"]).filter(|key| !key.is_empty());
+    let key = text(&expression["key"]).filter(|key| is_key(key));
     let key = key.ok_or_else(|| wrong(field("key"), "a label's key", &expression["key"]))?;
     let operator = match expression["operator"].as_str() {
         Some("In") => Operator::In,
@@ -218,12 +224,19 @@ fn term(part: &str) -> Option<Requirement> {
         (part, Operator::Exists, Vec::new())
     };
     let key = key.trim();
-    let is_key = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-    (!key.is_empty() && key.bytes().all(is_key)).then(|| Requirement {
-        key: key.into(),
-        operator,
-        values,
-    })
+    let is_valid = is_key(key) && values.iter().all(|value| is_value(value));
+    is_valid.then(|| Requirement { key: key.into(), operator, values })
+}
+
+fn is_key(key: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+    !key.is_empty() && key.bytes().all(allowed)
+}
+
+/// What a label may have as its value; anything else would also change the query's meaning.
+fn is_value(value: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    value.len() <= 63 && value.bytes().all(allowed)
 }
 
 /// Strings; numbers and booleans are what YAML makes of unquoted ones.
@@ -287,6 +300,8 @@ mod tests {
     fn names_the_field_that_is_wrong() {
         for (selector, field) in [
             (json!({ "matchLabels": [] }), "matchLabels"),
+            (json!({ "matchLabels": { "a": "b,c" } }), "matchLabels.a"),
+            (json!({ "matchLabels": { "a b": "c" } }), "matchLabels"),
             (json!({ "matchExpressions": [{ "operator": "In" }] }), "matchExpressions[0].key"),
             (
                 json!({ "matchExpressions": [{ "key": "a", "operator": "Is" }] }),

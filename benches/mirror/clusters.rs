@@ -27,7 +27,11 @@ pub struct Clusters {
 impl Clusters {
     /// `services` exported ones spread over `links` targets, whose gateways are probed at `probe`.
     pub fn new(services: usize, links: usize, probe: SocketAddr) -> Self {
-        let options = || Options { allow_loopback: true, ..Options::default() };
+        // The CRD that the project ships: Linkerd's own prunes the conditions that are waited for.
+        let crd = include_str!("../../config/crds/link.yaml");
+        let crd: Value = serde_yaml_ng::from_str(crd).expect("YAML");
+        let options =
+            || Options { allow_loopback: true, crds: vec![crd.clone()], ..Options::default() };
         let west = FakeApi::with(options());
         west.create(objects::namespace(SYSTEM));
         west.create(objects::namespace("apps"));

@@ -33,8 +33,13 @@ impl World {
         // What hangs or is silent would for longer than this test lasts.
         self.west.disconnect();
         self.east.disconnect();
-        if self.west.get("Link", SYSTEM, "east").is_none() {
-            self.west.create(self.link());
+        match self.west.get("Link", SYSTEM, "east") {
+            None => drop(self.west.create(self.link())),
+            Some(mut link) if link["spec"]["gatewayPort"] == "none" => {
+                link["spec"]["gatewayPort"] = "4143".into();
+                self.west.apply(link);
+            }
+            Some(_) => {}
         }
         for service in self.east.list("Service") {
             if service["spec"]["clusterIP"] == "None" {

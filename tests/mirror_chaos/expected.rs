@@ -94,7 +94,8 @@ fn wanted(world: &World) -> Option<BTreeMap<Key, Wanted>> {
         let is_headless = service["spec"]["clusterIP"] == "None";
         let mut labels = Map::new();
         for (label, value) in service["metadata"]["labels"].as_object().into_iter().flatten() {
-            if !label.starts_with("mirror.linkerd.io") && !(excludes_team && label == "team") {
+            let is_excluded = excludes_team && label == "team";
+            if !label.starts_with("mirror.linkerd.io") && !is_excluded {
                 labels.insert(label.clone(), value.clone());
             }
         }

@@ -7,6 +7,8 @@ mod support;
 
 #[path = "mirror/gateway_mode.rs"]
 mod gateway_mode;
+#[path = "mirror/hostile.rs"]
+mod hostile;
 #[path = "mirror/leadership.rs"]
 mod leadership;
 #[path = "mirror/links.rs"]

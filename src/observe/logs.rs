@@ -133,6 +133,11 @@ fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
     if !level.contains("rustls") {
         filter = filter.add_directive("rustls=off".parse()?);
     }
+    // The client of API servers warns of answers that it cannot read with all that was in them, also
+    // of a Secret. We say ourselves what failed. Whoever names it has been told (SECURITY.md).
+    if !level.contains("kube_client") {
+        filter = filter.add_directive("kube_client=off".parse()?);
+    }
     if !access {
         return Ok(filter.add_directive("access=off".parse()?));
     }
@@ -374,6 +379,15 @@ mod tests {
         assert!(filter.current().expect("a filter").contains("access=info"));
         assert!(filter.change_level("x=y=z").is_err());
         assert!(filter.current().expect("a filter").contains("warn"), "the old one stays");
+    }
+
+    #[test]
+    fn what_an_api_server_answered_is_in_no_line_unless_asked_for() {
+        let warn = || tracing::warn!(target: "kube_client::client", "a Secret");
+        for level in ["info", "trace", "warn,linkerd_gateway=debug"] {
+            assert_eq!(lines(level, false, true, warn), Vec::<String>::new(), "{level}");
+        }
+        assert_eq!(lines("info,kube_client=warn", false, true, warn).len(), 1);
     }
 
     #[test]

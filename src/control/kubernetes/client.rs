@@ -3,14 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderValue, Response};
+use http_body_util::Limited;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
 
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a byte on a connection: longer than a watch is silent (`super::watch::WATCH_TIMEOUT`). The
 /// library's own 295 s would hide a server that takes a list's request and never answers.
 const READ_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Bytes in one answer, or in one watch, which ends after 30 s: the library reads an answer, and a
+/// line of a watch, whole, and another cluster's server may send what it likes. A page of 500
+/// Services has 1 to 5 MB, the slices of all pods that Kubernetes is made for (150,000) 45 MB.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// How our own cluster's API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +48,19 @@ pub enum ClientError {
          certificate-authority-data and token (or client-certificate-data) itself"
     )]
     NotSelfContained(&'static str),
+    /// A Secret's text is no kubeconfig. The library's error would quote what it found, which may be
+    /// a token that was put there without its kubeconfig.
+    #[error(
+        "it is no kubeconfig: expected YAML with clusters, contexts, users and current-context, as \
+         kubectl config view --raw prints it"
+    )]
+    NotKubeconfig,
+    /// A token that no request could carry: the library would panic over it.
+    #[error(
+        "the token of the user {0:?} has characters that no HTTP header may have: is there an end of \
+         line in it?"
+    )]
+    Token(String),
     /// The TLS parts are unusable.
     #[error("no client can be made: {0}")]
     Client(#[from] kube::Error),
@@ -53,6 +75,7 @@ pub async fn own(access: &Access) -> Result<Client, ClientError> {
         Access::InCluster => Config::incluster()?,
         Access::Kubeconfig(path) => {
             let kubeconfig = Kubeconfig::read_from(path)?;
+            tokens(&kubeconfig)?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
         }
     };
@@ -65,11 +88,26 @@ pub async fn own(access: &Access) -> Result<Client, ClientError> {
 /// # Errors
 /// [`ClientError`].
 pub async fn from_secret(kubeconfig: &str) -> Result<Client, ClientError> {
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|_| ClientError::NotKubeconfig)?;
     if let Some(what) = outside(&kubeconfig) {
         return Err(ClientError::NotSelfContained(what));
     }
+    tokens(&kubeconfig)?;
     client(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// Every token can be a header's value.
+fn tokens(kubeconfig: &Kubeconfig) -> Result<(), ClientError> {
+    // The library keeps tokens where only a serializer reads them.
+    let users = serde_json::to_value(&kubeconfig.auth_infos).unwrap_or_default();
+    for user in users.as_array().into_iter().flatten() {
+        let token = user["user"]["token"].as_str().unwrap_or_default();
+        if HeaderValue::from_str(token).is_err() {
+            let name = user["name"].as_str().unwrap_or_default();
+            return Err(ClientError::Token(name.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// What a kubeconfig takes from outside of itself.
@@ -100,7 +138,8 @@ fn client(mut config: Config) -> Result<Client, ClientError> {
     config.reset_reader_on_write = true;
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;
-    Ok(Client::try_from(config)?)
+    let limit = |answer: Response<_>| answer.map(|body| Limited::new(body, MAX_ANSWER));
+    Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(limit)).build())
 }
 
 #[cfg(test)]
@@ -132,6 +171,33 @@ mod tests {
             kubeconfig("{ token: t }").replace("server:", "certificate-authority: /a, server:");
         let error = from_secret(&file).await.err().expect("refused");
         assert!(matches!(error, ClientError::NotSelfContained(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_kubeconfig_is_said_without_what_is_in_it() {
+        const SECRET: &str = "eyJhbGciOiJSUzI1NiJ9";
+        for text in [
+            SECRET.to_owned(),
+            format!("users: {SECRET}"),
+            format!("users: [{{ name: u, user: {SECRET} }}]"),
+            format!("{SECRET}: {{"),
+            kubeconfig(&format!(
+                "{{ client-key-data: '{SECRET}!' , client-certificate-data: 'x' }}"
+            )),
+            kubeconfig(&format!("{{ token: \"{SECRET}\\n\\u0001\" }}")),
+            kubeconfig(&format!("{{ token: [{SECRET}] }}")),
+        ] {
+            let Err(error) = from_secret(&text).await else { continue };
+            let said = crate::control::kubernetes::watch::chain(&error);
+            assert!(!said.contains(SECRET), "{text}: {said}");
+            assert!(!format!("{error:?}").contains(SECRET), "{text}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_with_an_end_of_line_is_refused_and_no_panic() {
+        let error = from_secret(&kubeconfig("{ token: \"t\\n\" }")).await.err().expect("refused");
+        assert!(matches!(error, ClientError::Token(_)), "{error}");
     }
 
     #[tokio::test]

@@ -181,7 +181,12 @@ fn compact<K: Resource, T>(event: Event<K>, convert: impl Fn(K) -> Option<T>) ->
     }
 }
 
-/// An error with its causes, each once.
+/// The longest text of an error in bytes. Another cluster's server writes it, and it goes into logs,
+/// statuses and memory.
+const MAX_TEXT: usize = 1024;
+
+/// An error with its causes, each once, in one line of bounded length: some of it is what a server
+/// said.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -192,5 +197,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push_str("...");
+    }
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_one_line_of_bounded_length() {
+        let said = kube::core::Status::failure(&"\u{1b}[2Jä\n".repeat(1 << 16), "Internal");
+        let text = chain(&kube::Error::Api(Box::new(said)));
+        assert!(text.len() <= MAX_TEXT + 3 && text.ends_with("..."), "{} bytes", text.len());
+        assert!(!text.contains(char::is_control), "{text}");
+    }
 }

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::model::kubernetes::object::{
     EndpointPort, Labels, ObjectKey, Protocol, ServicePort, TargetPort, Version,
 };
+use crate::model::link::is_dns_label;
 use crate::model::mirror::object::{
     Family, Meta, MirrorAddress, MirrorEndpoints, MirrorService, MirrorSlice, MirrorSubset, Object,
     Observed, SliceEndpoint,
@@ -86,9 +87,14 @@ pub fn mirror_slice(slice: EndpointSlice) -> Option<Observed<Object>> {
     Some(Observed { version, object })
 }
 
-/// A Service of the target, or a local member of a federated one.
+/// A Service of the target, or a local member of a federated one. The target's API server may be
+/// anybody's: a name that none can have would become part of paths, and of the list of members of a
+/// federated Service.
 pub fn remote_service(service: Service) -> Option<Arc<RemoteService>> {
     let (version, meta) = meta(service.metadata)?;
+    if !is_dns_label(&meta.key.name) || !is_dns_label(&meta.key.namespace) {
+        return None;
+    }
     let spec = service.spec.unwrap_or_default();
     let kind = match (spec.type_.as_deref(), spec.cluster_ip.as_deref()) {
         (Some("ExternalName"), _) => ServiceKind::ExternalName,
@@ -250,4 +256,29 @@ fn endpoint_port(
 fn mirror_address(address: EndpointAddress) -> Option<MirrorAddress> {
     let ip: IpAddr = address.ip.parse().ok()?;
     Some(MirrorAddress { ip, hostname: address.hostname.map(Into::into) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_whose_name_none_can_have_is_not_seen() {
+        let named = |namespace: &str, name: &str| {
+            let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
+            let metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
+            remote_service(Service { metadata, ..Service::default() })
+        };
+        assert!(named("apps", "web").is_some());
+        for (namespace, name) in [
+            ("apps", "web@west,admin"),
+            ("apps", "../services/kubernetes"),
+            ("kube-system/services/x?", "web"),
+            ("", "web"),
+            ("apps", ""),
+            ("apps", "we\u{202e}b"),
+        ] {
+            assert!(named(namespace, name).is_none(), "{namespace:?} {name:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::object::{Pod, PodRef, Readiness, Service, ServiceKind, Slice, SliceEndpoint};
 use super::restriction::{ALLOWED_IDENTITIES, EXPORTED_PORTS, Restriction, entries};
 use crate::model::kubernetes::object::{ObjectKey, Protocol, ServicePort};
+use crate::model::link::is_dns_label;
 use crate::model::route::{Endpoint, Onward, Route, RouteSource, unusable};
 use crate::model::service::{Port, ServiceName, Target};
 
@@ -289,10 +290,13 @@ impl Candidate<'_> {
         Some(Place { candidate: self, address })
     }
 
-    /// The host name under a headless Service: the endpoint's, else that of its pod.
+    /// The host name under a headless Service: the endpoint's, else that of its pod. Always one
+    /// label: what holds for a Service is found for its hosts by taking one away
+    /// (`RouteTable::governing`, `Gone`), and a pod's name may have dots.
     fn host(&self) -> Option<&str> {
         let pod = || self.endpoint.pod.as_ref().map(|pod| &*pod.name);
-        self.endpoint.hostname.as_deref().filter(|name| !name.is_empty()).or_else(pod)
+        let name = self.endpoint.hostname.as_deref().filter(|name| !name.is_empty()).or_else(pod);
+        name.filter(|name| is_dns_label(name))
     }
 
     fn dialled(&self, address: SocketAddr) -> Option<Endpoint> {

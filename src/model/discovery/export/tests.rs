@@ -232,6 +232,14 @@ fn hosts_of_headless_services_are_reached_by_name() {
 }
 
 #[test]
+fn a_pod_s_name_with_dots_is_no_host_because_the_end_of_the_export_would_not_reach_it() {
+    let service = Service { kind: ServiceKind::Headless, ..service(&[("", 80)]) };
+    let slices = [slice(&[("", 80)], vec![of_pod("10.0.0.3", "web.1", "3")])];
+    let found = export(&service, &slices, &[("web.1", plain_pod("3", "10.0.0.3"))], None);
+    assert_eq!(lines(&found), ["web:80 -> 10.0.0.3:80"]);
+}
+
+#[test]
 fn an_alias_has_no_route_and_says_why() {
     let service = Service { kind: ServiceKind::ExternalName, ..service(&[("", 80)]) };
     let found = export(&service, &[], &[], None);

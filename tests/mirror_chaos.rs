@@ -1,0 +1,75 @@
+//! The mirror under whatever can happen to it: users, faults of API servers, kills, a second replica.
+//!
+//! Each round is random, from a seed that is printed: `CHAOS_SEED` repeats one, `CHAOS_ROUNDS` runs
+//! more. When the faults end, west must come to exactly what east exports, as `expected` says it
+//! independently of the mirror's own code; what is not ours is never touched, and what was exported
+//! all the time is never deleted.
+
+#![allow(clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
+mod support;
+
+#[path = "mirror_chaos/acts.rs"]
+mod acts;
+#[path = "mirror_chaos/expected.rs"]
+mod expected;
+#[path = "mirror_chaos/world.rs"]
+mod world;
+
+use std::time::{Duration, Instant};
+
+use world::World;
+
+/// How long users and faults are at work in one round.
+const UNREST: Duration = Duration::from_secs(8);
+/// How long the mirror may take from the last fault to the end: retries wait up to 30 s.
+const CONVERGENCE: Duration = Duration::from_secs(60);
+/// After the last change the status of the Link is written once more.
+const SETTLING: Duration = Duration::from_secs(4);
+
+#[test]
+fn whatever_happens_it_comes_to_what_is_exported_and_touches_nothing_else() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    for round in 0..number("CHAOS_ROUNDS").unwrap_or(1) {
+        let seed = seed.wrapping_add(round);
+        println!("CHAOS_SEED={seed}");
+        run(seed);
+    }
+}
+
+fn run(seed: u64) {
+    let mut world = World::new(seed);
+    let until = Instant::now() + UNREST;
+    while Instant::now() < until {
+        world.act();
+        world.check_foreign();
+        std::thread::sleep(Duration::from_millis(world.random.u64(1..60)));
+    }
+    world.calm();
+    let begin = Instant::now();
+    loop {
+        let wrong = expected::differences(&world);
+        if wrong.is_empty() {
+            break;
+        }
+        assert!(
+            begin.elapsed() < CONVERGENCE,
+            "seed {seed}: not as exported after {CONVERGENCE:?}:\n{}\nwhat happened:\n{}\n{}",
+            wrong.join("\n"),
+            world.told.join("\n"),
+            world.processes()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("as exported {:?} after the last fault", begin.elapsed());
+    world.check_foreign();
+    assert_eq!(world.deletes_of_the_stable(), Vec::<String>::new(), "seed {seed}");
+
+    std::thread::sleep(SETTLING);
+    world.west.reset_log();
+    std::thread::sleep(Duration::from_secs(2));
+    let writes: Vec<_> = world.west.writes().iter().map(|write| write.line()).collect();
+    assert_eq!(writes, Vec::<String>::new(), "seed {seed}: writes in a steady state");
+    assert_eq!(expected::differences(&world), Vec::<String>::new(), "seed {seed}");
+}

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use super::apply::Writer;
@@ -46,8 +45,8 @@ pub struct LinkState {
     pub older: Option<Arc<str>>,
     /// What it says, and its changes.
     pub spec: watch::Sender<Arc<ParsedLink>>,
-    /// Its status: as read at the start, then as sent.
-    pub last_status: Mutex<Arc<Value>>,
+    /// Its status as JSON: as read at the start, then as sent.
+    pub last_status: Mutex<Arc<str>>,
     /// Linkerd's Lease for it.
     pub lease: Candidate,
     /// The client of its target.

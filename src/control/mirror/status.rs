@@ -62,6 +62,7 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
         return Ok(());
     }
     let last = Arc::clone(&link.last_status.lock().unwrap_or_else(PoisonError::into_inner));
+    let last = serde_json::from_str(&last).unwrap_or_default();
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut new = render(&status_of(link), &last, &now);
     if !link.lease.hold().is_held() {
@@ -69,6 +70,7 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
         new = with_conditions_of(&last, &new);
     }
     let Some(patch) = patch(&last, &new) else { return Ok(()) };
+    let new = new.to_string();
     let api: Api<DynamicObject> =
         Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
@@ -76,7 +78,7 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
     match timeout(CALL_TIMEOUT, sent).await {
         Ok(Ok(_)) => {
             let mut last = link.last_status.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Arc::new(new);
+            *last = new.into();
             Ok(())
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
@@ -94,7 +96,7 @@ pub async fn refresh(term: &Term, link: &LinkState) {
     let one = ListParams::default().fields(&format!("metadata.name={}", link.name));
     let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&one)).await else { return };
     if let Some(mut object) = list.items.into_iter().next() {
-        let status = Arc::new(object.data["status"].take());
+        let status = object.data["status"].take().to_string().into();
         *link.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

@@ -1,4 +1,4 @@
-//! The watches that fill [`Local`], and whom they wake. One task for all of them.
+//! The watches that fill `Local`, and whom they wake. One task for all of them.
 //!
 //! Run by `control::mirror` while this process leads.
 

@@ -5,5 +5,6 @@
 
 pub mod duration;
 pub mod index;
+pub mod labels;
 pub mod object;
 pub mod selector;

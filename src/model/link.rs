@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity::Identity;
-use super::kubernetes::object::{Labels, ObjectKey};
+use super::kubernetes::labels::Labels;
+use super::kubernetes::object::ObjectKey;
 use super::kubernetes::selector::Selector;
 
 pub use excluded::ExcludedKey;

@@ -52,7 +52,7 @@ fn a_link_whose_lease_linkerds_controller_renews_is_left_to_it() {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": { "namespace": SYSTEM, "name": "service-mirror-write-east" },
-            "spec": { "holderIdentity": "controller-east-1", "leaseDurationSeconds": 2,
+            "spec": { "holderIdentity": "controller-east-1", "leaseDurationSeconds": 5,
                 "renewTime": format!("2020-01-01T00:00:{renewed:02}.000000Z") },
         })
     };

@@ -4,17 +4,19 @@
 //! answers to writes. Nothing here decides anything.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service};
+use k8s_openapi::api::core::v1::{self, EndpointAddress, Endpoints, Service};
+use k8s_openapi::api::discovery;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::{
-    EndpointPort, Labels, ObjectKey, Protocol, ServicePort, TargetPort, Version,
+    EndpointPort, ObjectKey, Protocol, ServicePort, TargetPort, Version,
 };
 use crate::model::link::is_dns_label;
 use crate::model::mirror::object::{
@@ -23,10 +25,14 @@ use crate::model::mirror::object::{
 };
 use crate::model::mirror::remote::{RemoteHost, RemoteService, RemoteSubset, ServiceKind};
 
+mod recent;
+
+use recent::Recent;
+
 /// An annotation that repeats a whole object and is never mirrored usefully.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Keys of labels and annotations that are kept once; others may put anything into them.
-const MOST_KEYS: usize = 1024;
+/// Longer texts are not looked for among the recent ones.
+const MAX_SHARED: usize = 256;
 /// Label of EndpointSlices: their Service.
 const SLICE_SERVICE: &str = "kubernetes.io/service-name";
 /// Label that Kubernetes puts on the Endpoints and EndpointSlices of headless Services.
@@ -50,19 +56,14 @@ pub fn mirror_service(service: Service) -> Option<Observed<Object>> {
 pub fn mirror_endpoints(endpoints: Endpoints) -> Option<Observed<Object>> {
     let (version, meta) = meta(endpoints.metadata)?;
     let addresses = |addresses: Option<Vec<EndpointAddress>>| {
-        addresses.into_iter().flatten().filter_map(mirror_address).collect()
+        exact(addresses.into_iter().flatten().filter_map(mirror_address))
     };
     let subsets = endpoints.subsets.into_iter().flatten().map(|subset| MirrorSubset {
         addresses: addresses(subset.addresses),
         not_ready: addresses(subset.not_ready_addresses),
-        ports: subset
-            .ports
-            .into_iter()
-            .flatten()
-            .filter_map(|p| endpoint_port(p.name, p.protocol, Some(p.port)))
-            .collect(),
+        ports: endpoints_ports(subset.ports),
     });
-    let subsets = subsets.collect();
+    let subsets = exact(subsets);
     let object = Object::Endpoints(MirrorEndpoints { meta, subsets });
     Some(Observed { version, object })
 }
@@ -81,8 +82,7 @@ pub fn mirror_slice(slice: EndpointSlice) -> Option<Observed<Object>> {
             is_ready,
         }));
     }
-    let ports = slice.ports.into_iter().flatten();
-    let ports = ports.filter_map(|p| endpoint_port(p.name, p.protocol, p.port)).collect();
+    let ports = slice_ports(slice.ports);
     let object = Object::Slice(MirrorSlice { meta, family, endpoints, ports });
     Some(Observed { version, object })
 }
@@ -142,12 +142,11 @@ pub fn slice_readiness(slice: EndpointSlice, headless: bool) -> Option<Readiness
     hosts.sort_by(|a, b| (&a.hostname, &a.target).cmp(&(&b.hostname, &b.target)));
     let has_ready = hosts.iter().any(|host| host.is_ready);
     let keep = headless && (is_headless || hosts.iter().any(|host| host.hostname.is_some()));
-    let service = ObjectKey::new(slice.metadata.namespace.unwrap_or_default(), service);
+    let service = key(slice.metadata.namespace.as_deref(), service);
     if !keep {
         return Some(Readiness { service, resource_version: "".into(), has_ready, hosts: vec![] });
     }
-    let ports = slice.ports.into_iter().flatten();
-    let ports = ports.filter_map(|p| endpoint_port(p.name, p.protocol, p.port)).collect();
+    let ports = slice_ports(slice.ports);
     let resource_version = slice.metadata.resource_version.unwrap_or_default().into();
     Some(Readiness {
         service,
@@ -161,8 +160,7 @@ pub fn slice_readiness(slice: EndpointSlice, headless: bool) -> Option<Readiness
 pub fn endpoints_readiness(endpoints: Endpoints, headless: bool) -> Option<Readiness> {
     let labels = endpoints.metadata.labels.as_ref();
     let is_headless = labels.is_some_and(|labels| labels.contains_key(HEADLESS));
-    let service =
-        ObjectKey::new(endpoints.metadata.namespace.unwrap_or_default(), endpoints.metadata.name?);
+    let service = key(endpoints.metadata.namespace.as_deref(), &endpoints.metadata.name?);
     let mut subsets = Vec::new();
     for subset in endpoints.subsets.into_iter().flatten() {
         let host = |address: &EndpointAddress, is_ready| RemoteHost {
@@ -172,10 +170,8 @@ pub fn endpoints_readiness(endpoints: Endpoints, headless: bool) -> Option<Readi
         };
         let ready = subset.addresses.iter().flatten().map(|address| host(address, true));
         let not = subset.not_ready_addresses.iter().flatten().map(|address| host(address, false));
-        let hosts: Vec<_> = ready.chain(not).collect();
-        let ports = subset.ports.into_iter().flatten();
-        let ports = ports.filter_map(|p| endpoint_port(p.name, p.protocol, Some(p.port))).collect();
-        subsets.push(RemoteSubset { hosts, ports });
+        let hosts = exact(ready.chain(not));
+        subsets.push(RemoteSubset { hosts, ports: endpoints_ports(subset.ports) });
     }
     let all = || subsets.iter().flat_map(|subset| &subset.hosts);
     let has_ready = all().any(|host| host.is_ready);
@@ -190,43 +186,55 @@ pub fn endpoints_readiness(endpoints: Endpoints, headless: bool) -> Option<Readi
 
 /// Labels as they are kept.
 pub fn labels(map: Option<BTreeMap<String, String>>) -> Labels {
-    map.into_iter().flatten().map(|(key, value)| (shared(key), value.into())).collect()
+    thread_local! {
+        static LABELS: RefCell<Recent<Labels>> = RefCell::default();
+    }
+    let pairs = map.into_iter().flatten().map(|(key, value)| (shared(&key), shared(&value)));
+    let labels: Labels = pairs.collect();
+    LABELS.with_borrow_mut(|recent| recent.share(&labels, || labels.clone()))
 }
 
-/// A key that thousands of objects have is kept once.
-fn shared(key: String) -> Arc<str> {
+/// A text as it is kept.
+fn shared(text: &str) -> Arc<str> {
     thread_local! {
-        static KEYS: RefCell<HashSet<Arc<str>>> = RefCell::default();
+        static TEXTS: RefCell<Recent<Arc<str>>> = RefCell::default();
     }
-    KEYS.with_borrow_mut(|keys| {
-        if let Some(known) = keys.get(key.as_str()) {
-            return Arc::clone(known);
-        }
-        let key: Arc<str> = key.into();
-        if keys.len() < MOST_KEYS {
-            keys.insert(Arc::clone(&key));
-        }
-        key
-    })
+    if text.len() > MAX_SHARED {
+        return text.into();
+    }
+    TEXTS.with_borrow_mut(|recent| recent.share(text, || text.into()))
+}
+
+/// A key as it is kept.
+fn key(namespace: Option<&str>, name: &str) -> ObjectKey {
+    ObjectKey::new(shared(namespace.unwrap_or_default()), shared(name))
+}
+
+/// Without the spare room that a vector otherwise has.
+fn exact<T>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<_> = items.into_iter().collect();
+    items.shrink_to_fit();
+    items
 }
 
 fn meta(meta: ObjectMeta) -> Option<(Version, Meta)> {
     let version = Version {
-        uid: meta.uid.unwrap_or_default().into(),
+        // The owner of a slice is what was written just before.
+        uid: shared(&meta.uid.unwrap_or_default()),
         resource_version: meta.resource_version.unwrap_or_default().into(),
     };
     let mut annotations = labels(meta.annotations);
     annotations.remove(LAST_APPLIED);
     let owners = meta.owner_references.into_iter().flatten();
-    let owner = owners.filter(|owner| owner.kind == "Service").map(|owner| owner.uid.into()).next();
-    let key = ObjectKey::new(meta.namespace.unwrap_or_default(), meta.name?);
+    let owner = owners.filter(|owner| owner.kind == "Service").map(|o| shared(&o.uid)).next();
+    let key = key(meta.namespace.as_deref(), &meta.name?);
     Some((version, Meta { key, labels: labels(meta.labels), annotations, owner }))
 }
 
-fn service_ports(ports: Option<Vec<k8s_openapi::api::core::v1::ServicePort>>) -> Vec<ServicePort> {
-    let convert = |p: k8s_openapi::api::core::v1::ServicePort| {
+fn service_ports(ports: Option<Vec<v1::ServicePort>>) -> Vec<ServicePort> {
+    let convert = |p: v1::ServicePort| {
         Some(ServicePort {
-            name: p.name.unwrap_or_default().into(),
+            name: shared(&p.name.unwrap_or_default()),
             protocol: Protocol::parse(p.protocol.as_deref().unwrap_or("TCP"))?,
             port: u16::try_from(p.port).ok()?,
             target_port: match p.target_port {
@@ -234,11 +242,21 @@ fn service_ports(ports: Option<Vec<k8s_openapi::api::core::v1::ServicePort>>) ->
                 Some(IntOrString::Int(number)) => {
                     Some(TargetPort::Number(u16::try_from(number).ok()?))
                 }
-                Some(IntOrString::String(name)) => Some(TargetPort::Name(name.into())),
+                Some(IntOrString::String(name)) => Some(TargetPort::Name(shared(&name))),
             },
         })
     };
-    ports.into_iter().flatten().filter_map(convert).collect()
+    exact(ports.into_iter().flatten().filter_map(convert))
+}
+
+fn endpoints_ports(ports: Option<Vec<v1::EndpointPort>>) -> Vec<EndpointPort> {
+    let ports = ports.into_iter().flatten();
+    exact(ports.filter_map(|p| endpoint_port(p.name, p.protocol, Some(p.port))))
+}
+
+fn slice_ports(ports: Option<Vec<discovery::v1::EndpointPort>>) -> Vec<EndpointPort> {
+    let ports = ports.into_iter().flatten();
+    exact(ports.filter_map(|p| endpoint_port(p.name, p.protocol, p.port)))
 }
 
 fn endpoint_port(
@@ -247,7 +265,7 @@ fn endpoint_port(
     port: Option<i32>,
 ) -> Option<EndpointPort> {
     Some(EndpointPort {
-        name: name.unwrap_or_default().into(),
+        name: shared(&name.unwrap_or_default()),
         protocol: Protocol::parse(protocol.as_deref().unwrap_or("TCP"))?,
         port: u16::try_from(port?).ok()?,
     })

@@ -34,11 +34,11 @@ pub const RESOURCES: [&str; 5] =
 #[derive(Debug, Default)]
 struct Inner {
     /// In the order of [`Kind`].
-    mirrors: [Index<Observed<Object>>; 3],
+    mirrors: [Index<Box<Observed<Object>>>; 3],
     namespaces: Index<()>,
     members: Index<Arc<RemoteService>>,
-    /// The objects of each group: the kind's place and the name.
-    groups: HashMap<GroupKey, BTreeSet<(usize, ObjectKey)>>,
+    /// The objects of each group, few each.
+    groups: HashMap<GroupKey, Vec<(Kind, ObjectKey)>>,
 }
 
 /// What a change concerns.
@@ -90,9 +90,11 @@ impl Local {
     /// One Service that mirrors.
     pub fn service(&self, key: &ObjectKey) -> Option<Observed<MirrorService>> {
         let inner = self.lock();
-        let observed = inner.mirrors[place(Kind::Service)].get(key)?.clone();
-        match observed.object {
-            Object::Service(object) => Some(Observed { version: observed.version, object }),
+        let Observed { version, object } = &**inner.mirrors[place(Kind::Service)].get(key)?;
+        match object {
+            Object::Service(object) => {
+                Some(Observed { version: version.clone(), object: object.clone() })
+            }
             _ => None,
         }
     }
@@ -104,14 +106,12 @@ impl Local {
         names: impl Iterator<Item = &'a ObjectKey>,
     ) -> ObservedGroup {
         let inner = self.lock();
-        let mut keys = inner.groups.get(group).cloned().unwrap_or_default();
-        for name in names {
-            keys.insert((place(Kind::Service), name.clone()));
-            keys.insert((place(Kind::Endpoints), name.clone()));
-        }
+        let own = inner.groups.get(group).into_iter().flatten().map(|(kind, key)| (*kind, key));
+        let named = names.flat_map(|name| [(Kind::Service, name), (Kind::Endpoints, name)]);
+        let keys: BTreeSet<_> = own.chain(named).collect();
         let mut found = ObservedGroup::default();
-        let observed = keys.iter().filter_map(|(kind, key)| inner.mirrors[*kind].get(key));
-        observed.for_each(|observed| add(&mut found, observed.clone()));
+        let observed = keys.iter().filter_map(|(kind, key)| inner.mirrors[place(*kind)].get(key));
+        observed.for_each(|observed| add(&mut found, observed));
         found
     }
 
@@ -193,13 +193,13 @@ impl Inner {
 
     /// Takes what is said of one kind, and says what that touches.
     fn take(&mut self, kind: Kind, event: WatchEvent<Observed<Object>>) -> Vec<Touched> {
-        let kind = place(kind);
-        let index = &mut self.mirrors[kind];
+        let index = &mut self.mirrors[place(kind)];
         // A watch lags behind the answers to our own writes.
-        let newest = |key: &ObjectKey, new: Observed<Object>, index: &Index<Observed<Object>>| {
-            let known = index.get(key).filter(|known| is_older(&new.version, &known.version));
-            known.cloned().unwrap_or(new)
-        };
+        let newest =
+            |key: &ObjectKey, new: Observed<Object>, index: &Index<Box<Observed<Object>>>| {
+                let known = index.get(key).filter(|known| is_older(&new.version, &known.version));
+                known.cloned().unwrap_or_else(|| Box::new(new))
+            };
         let event = match event {
             WatchEvent::Applied(key, new) => {
                 let newest = newest(&key, new, index);
@@ -209,7 +209,9 @@ impl Inner {
                 let newest = newest(&key, new, index);
                 WatchEvent::Listed(key, newest)
             }
-            other => other,
+            WatchEvent::ListBegins => WatchEvent::ListBegins,
+            WatchEvent::ListEnds => WatchEvent::ListEnds,
+            WatchEvent::Deleted(key) => WatchEvent::Deleted(key),
         };
         let mut all = Vec::new();
         for (key, old) in index.take(event) {
@@ -219,7 +221,7 @@ impl Inner {
                 all.extend(touched(meta));
                 let group = group_of(meta);
                 if let Some(members) = self.groups.get_mut(&group) {
-                    members.remove(&(kind, key.clone()));
+                    members.retain(|(of, member)| (*of, member) != (kind, &key));
                     if members.is_empty() {
                         self.groups.remove(&group);
                     }
@@ -227,7 +229,9 @@ impl Inner {
             }
             if let Some(meta) = new {
                 all.extend(touched(meta).filter(|touched| !all.contains(touched)));
-                self.groups.entry(group_of(meta)).or_default().insert((kind, key));
+                let members = self.groups.entry(group_of(meta)).or_default();
+                members.reserve_exact(1);
+                members.push((kind, key));
             }
         }
         all
@@ -243,9 +247,9 @@ fn place(kind: Kind) -> usize {
     }
 }
 
-fn add(group: &mut ObservedGroup, observed: Observed<Object>) {
-    let version = observed.version;
-    match observed.object {
+fn add(group: &mut ObservedGroup, observed: &Observed<Object>) {
+    let Observed { version, object } = observed.clone();
+    match object {
         Object::Service(object) => group.services.push(Observed { version, object }),
         Object::Endpoints(object) => group.endpoints.push(Observed { version, object }),
         Object::Slice(object) => group.slices.push(Observed { version, object }),

@@ -15,7 +15,8 @@ use super::convert::Readiness;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::Health;
 use crate::model::kubernetes::index::{Index, WatchEvent};
-use crate::model::kubernetes::object::{Labels, ObjectKey};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::ObjectKey;
 use crate::model::kubernetes::selector::Selector;
 use crate::model::link::Link;
 use crate::model::mirror::group::GroupKey;
@@ -77,8 +78,8 @@ struct Inner {
     services: Vec<Index<Arc<RemoteService>>>,
     /// By the slice's, or the Endpoints' own name.
     readiness: Index<Arc<Readiness>>,
-    /// The records of each Service.
-    of_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// The records of each Service, sorted: the names of slices follow from their order.
+    of_service: HashMap<ObjectKey, Vec<ObjectKey>>,
     /// Services that no watch has any more, and until when they count as they were.
     leaving: HashMap<ObjectKey, (Arc<RemoteService>, Instant)>,
     namespaces: Index<Labels>,
@@ -246,7 +247,7 @@ impl Remote {
         for (record, old) in inner.readiness.take(event) {
             if let Some(old) = old {
                 if let Some(records) = inner.of_service.get_mut(&old.service) {
-                    records.remove(&record);
+                    records.retain(|own| *own != record);
                     if records.is_empty() {
                         inner.of_service.remove(&old.service);
                     }
@@ -254,7 +255,11 @@ impl Remote {
                 services.insert(old.service.clone());
             }
             if let Some(new) = inner.readiness.get(&record).map(|new| new.service.clone()) {
-                inner.of_service.entry(new.clone()).or_default().insert(record);
+                let records = inner.of_service.entry(new.clone()).or_default();
+                if let Err(place) = records.binary_search(&record) {
+                    records.reserve_exact(1);
+                    records.insert(place, record);
+                }
                 services.insert(new);
             }
         }

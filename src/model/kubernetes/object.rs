@@ -1,11 +1,7 @@
-//! Names, labels and ports of objects.
+//! Names, versions and ports of objects.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-
-/// Labels or annotations.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Namespace and name of an object; the namespace of one without any is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

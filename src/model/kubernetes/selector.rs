@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::Labels;
+use super::labels::Labels;
 
 /// What one requirement asks of a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,11 +256,8 @@ fn wrong(field: String, expected: &str, found: &Value) -> SelectorError {
 mod tests {
     use serde_json::json;
 
+    use super::super::labels::tests::labels;
     use super::*;
-
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-    }
 
     #[test]
     fn labels_and_expressions_must_all_hold() {
@@ -292,7 +289,7 @@ mod tests {
     fn an_empty_selector_selects_nothing() {
         for empty in [json!(null), json!({}), json!({ "matchLabels": {} })] {
             let selector = Selector::from_json(&empty).expect("a selector");
-            assert!(selector.is_empty() && !selector.matches(&Labels::new()), "{empty}");
+            assert!(selector.is_empty() && !selector.matches(&Labels::default()), "{empty}");
         }
     }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::kubernetes::labels::tests::labels;
 
 fn spec(spec: Value) -> ParsedLink {
     let metadata = json!({ "namespace": "linkerd-multicluster", "name": "east", "generation": 3 });
@@ -12,10 +13,6 @@ fn valid(fields: Value) -> Link {
     let parsed = spec(fields);
     assert_eq!(parsed.problems, []);
     parsed.link
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 
 /// As `linkerd multicluster link-gen` writes it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::keys;
 use super::remote::RemoteService;
-use crate::model::kubernetes::object::Labels;
+use crate::model::kubernetes::labels::Labels;
 use crate::model::link::ExcludedKey;
 
 /// Never copied, as in Linkerd: they are about the target's own endpoints.

@@ -14,7 +14,8 @@ use super::object::{Kind, Meta, MirrorService, Object, Observed};
 use super::plan::{Conflict, Plan, Write, same_ports};
 use super::remote::{RemoteService, ServiceKind};
 use super::{copy, keys, name};
-use crate::model::kubernetes::object::{Labels, ObjectKey};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::ObjectKey;
 use crate::model::link::{ExcludedKey, Link};
 use members::Members;
 

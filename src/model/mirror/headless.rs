@@ -16,7 +16,8 @@ use super::name;
 use super::object::{Meta, MirrorAddress, MirrorService};
 use super::parts::{self, AddressSet};
 use super::remote::{Context, RemoteHost, RemoteService, RemoteSubset, RemoteView};
-use crate::model::kubernetes::object::{EndpointPort, Labels, ObjectKey};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{EndpointPort, ObjectKey};
 use crate::model::link::is_dns_label;
 
 /// What a headless Service asks for. Where no pod has a hostname, an ordinary mirror; hosts without
@@ -119,7 +120,7 @@ fn host_mirror(
     (root, version): (&ObjectKey, &Arc<str>),
 ) -> MirrorService {
     let cluster = &context.link.cluster;
-    let (mut labels, mut annotations) = (Labels::new(), Labels::new());
+    let (mut labels, mut annotations) = (Labels::default(), Labels::default());
     parts::put_mirrored(&mut labels, cluster);
     copy::put(&mut labels, keys::HEADLESS_ROOT, root.name.clone());
     let full_name = parts::full_name(context, service, Some(host));

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::keys;
 use super::render;
-use crate::model::kubernetes::object::{EndpointPort, Labels, ObjectKey, ServicePort, Version};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{EndpointPort, ObjectKey, ServicePort, Version};
 
 /// What all mirrors have.
 #[derive(Clone, Debug, PartialEq, Eq)]

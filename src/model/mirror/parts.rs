@@ -10,7 +10,8 @@ use super::object::{
 };
 use super::remote::{Context, EndpointObjects, GatewayIp, RemoteService};
 use super::{copy, keys, name};
-use crate::model::kubernetes::object::{EndpointPort, Labels, ObjectKey, ServicePort};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{EndpointPort, ObjectKey, ServicePort};
 
 /// The most endpoints that the API takes in one slice.
 const MAX_SLICE: usize = 1000;
@@ -134,7 +135,7 @@ fn put_slices(
 }
 
 fn endpoints_meta(context: &Context<'_>, service: &MirrorService) -> Meta {
-    let mut annotations = Labels::new();
+    let mut annotations = Labels::default();
     if let Some(name) = service.meta.annotations.get(keys::REMOTE_NAME) {
         copy::put(&mut annotations, keys::REMOTE_NAME, name.clone());
     }

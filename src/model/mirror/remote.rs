@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::kubernetes::object::{EndpointPort, Labels, ObjectKey, ServicePort};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{EndpointPort, ObjectKey, ServicePort};
 use crate::model::link::Link;
 
 /// A Service of the target, or a local one that may join a federated Service.

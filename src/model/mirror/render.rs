@@ -6,7 +6,8 @@ use super::keys;
 use super::object::{
     Meta, MirrorAddress, MirrorEndpoints, MirrorService, MirrorSlice, MirrorSubset, Object,
 };
-use crate::model::kubernetes::object::{EndpointPort, Labels, ServicePort, TargetPort, Version};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{EndpointPort, ServicePort, TargetPort, Version};
 
 /// The body of a POST (`None`) or of a PUT that replaces the given state.
 pub(super) fn object(object: &Object, replaces: Option<&Version>) -> Value {

@@ -12,7 +12,8 @@ use super::super::keys;
 use super::super::object::{
     Meta, MirrorAddress, MirrorEndpoints, MirrorService, MirrorSlice, MirrorSubset,
 };
-use crate::model::kubernetes::object::{Labels, Protocol, ServicePort, TargetPort};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::object::{Protocol, ServicePort, TargetPort};
 use crate::model::link::{ExcludedKey, Link};
 
 /// What only we set: where it is not wanted it goes.

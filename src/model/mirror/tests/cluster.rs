@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::fixture::{ip, labels, port};
-use crate::model::kubernetes::object::{Labels, ObjectKey, Version};
+use super::fixture::{ip, port};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::labels::tests::labels;
+use crate::model::kubernetes::object::{ObjectKey, Version};
 use crate::model::mirror::group::{GroupKey, ObservedGroup, group_of};
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{
@@ -23,7 +25,7 @@ pub struct Cluster {
 }
 
 pub fn meta(key: ObjectKey, pairs: &[(&str, &str)]) -> Meta {
-    Meta { key, labels: labels(pairs), annotations: Labels::new(), owner: None }
+    Meta { key, labels: labels(pairs), annotations: Labels::default(), owner: None }
 }
 
 impl Cluster {
@@ -129,7 +131,7 @@ impl Cluster {
     fn validate(&self, object: &Object) {
         let key = &object.meta().key;
         let labels = &object.meta().labels;
-        assert!(labels.values().all(|value| value.len() <= 63), "{key}: a label is too long");
+        assert!(labels.iter().all(|(_, value)| value.len() <= 63), "{key}: a label is too long");
         match object {
             Object::Service(service) => {
                 let name = &key.name;

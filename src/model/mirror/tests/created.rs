@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::fixture::{World, gateway, key, labels, link_json, link_with, ready, service};
-use crate::model::kubernetes::object::Labels;
+use super::fixture::{World, gateway, key, link_json, link_with, ready, service};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::labels::tests::labels;
 use crate::model::mirror::condition::Reason;
 use crate::model::mirror::keys;
 use crate::model::mirror::remote::{
@@ -217,7 +218,7 @@ fn a_gateway_that_was_never_resolved_leaves_endpoints_alone() {
 fn an_external_name_a_mirror_and_a_service_without_ports_are_refused() {
     for change in [
         (|service| service.kind = ServiceKind::ExternalName) as fn(&mut RemoteService),
-        |service| drop(service.labels.insert(keys::MIRRORED.into(), "true".into())),
+        |service| service.labels.insert(keys::MIRRORED.into(), "true".into()),
         |service| service.ports.clear(),
     ] {
         let mut world = World::with(service("a"), ready());
@@ -280,6 +281,6 @@ fn a_namespace_filter_mirrors_only_matching_namespaces_and_keeps_what_it_cannot_
     world.namespace = Some(labels(&[marked, ("env", "dev")]));
     world.settle("a");
     assert!(world.local.services.is_empty());
-    world.namespace = Some(Labels::new());
+    world.namespace = Some(Labels::default());
     assert!(world.settle("a").writes.is_empty());
 }

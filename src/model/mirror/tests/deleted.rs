@@ -1,6 +1,7 @@
 //! What is taken away, when, and in which order.
 
 use super::fixture::{World, host, hosts, key, ready, service};
+use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::mirror::object::Kind;
 use crate::model::mirror::plan::Write;
@@ -21,7 +22,7 @@ fn a_deleted_service_takes_its_mirror_with_it() {
 #[test]
 fn a_deleted_service_that_was_not_exported_means_nothing() {
     let mut plain = service("a");
-    plain.labels.clear();
+    plain.labels = Labels::default();
     let mut world = World::with(plain, ready());
     assert!(world.settle("a").writes.is_empty());
     world.remote.clear();

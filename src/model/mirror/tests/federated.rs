@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::cluster::{Cluster, meta};
-use super::fixture::{key, labels, link_with, port, service};
+use super::fixture::{key, link_with, port, service};
+use crate::model::kubernetes::labels::tests::labels;
 use crate::model::link::{ExcludedKey, Link};
 use crate::model::mirror::condition::Reason;
 use crate::model::mirror::federated::{
@@ -273,5 +274,5 @@ fn what_others_add_is_no_reason_to_write_unless_it_is_linkerds() {
     assert_eq!(world.settle().plan.writes, []);
     add(&mut world, "config.linkerd.io/opaque-ports");
     assert_eq!(world.settle().plan.writes.len(), 1);
-    assert_eq!(world.found().meta.annotations.len(), 1);
+    assert_eq!(world.found().meta.annotations.iter().count(), 1);
 }

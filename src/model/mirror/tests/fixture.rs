@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::labels::tests::labels;
 use crate::model::kubernetes::object::{
-    EndpointPort, Labels, ObjectKey, Protocol, ServicePort, TargetPort,
+    EndpointPort, ObjectKey, Protocol, ServicePort, TargetPort,
 };
 use crate::model::link::{self, Link};
 use crate::model::mirror::condition::MirrorCondition;
@@ -22,10 +24,6 @@ use crate::model::mirror::remote::{
 
 pub const GATEWAY: &str = "192.0.2.127";
 pub const IDENTITY: &str = "gateway-identity";
-
-pub fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-}
 
 pub fn key(name: &str) -> ObjectKey {
     ObjectKey::new("ns1", name)
@@ -84,7 +82,7 @@ pub fn service(name: &str) -> RemoteService {
         key: key(name),
         resource_version: "111".into(),
         labels: labels(&[("mirror.linkerd.io/exported", "true"), ("lk", "lv")]),
-        annotations: Labels::new(),
+        annotations: Labels::default(),
         ports: vec![port("port1", 555), port("port2", 666)],
         kind: ServiceKind::ClusterIp,
     }

@@ -1,6 +1,7 @@
 //! Headless mirrors.
 
-use super::fixture::{World, endpoint_port, host, hosts, key, labels, ready, service};
+use super::fixture::{World, endpoint_port, host, hosts, key, ready, service};
+use crate::model::kubernetes::labels::tests::labels;
 use crate::model::mirror::condition::Reason;
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{Kind, MirrorAddress};

@@ -1,7 +1,7 @@
 //! What is not ours is never written, whatever its name.
 
 use super::cluster::meta;
-use super::fixture::{World, key, labels, ready, service};
+use super::fixture::{World, key, ready, service};
 use crate::model::mirror::keys;
 use crate::model::mirror::object::{Kind, MirrorEndpoints, Observed};
 
@@ -68,12 +68,12 @@ fn a_mirror_of_another_service_by_the_same_name_is_a_conflict() {
     let mut world = World::with(service("a"), ready());
     world.settle("a");
     let mirror = &mut world.local.services.get_mut(&key("a-remote")).expect("there").object;
-    mirror.meta.annotations.extend(labels(&[(keys::REMOTE_NAME, "b.ns1.svc.cluster.local")]));
+    mirror.meta.annotations.put_all(&[(keys::REMOTE_NAME, "b.ns1.svc.cluster.local")]);
     let settled = world.settle("a");
     assert!(settled.writes.is_empty() && settled.conflicts.len() == 1);
     // The cluster's domain is no other Service.
     let mirror = &mut world.local.services.get_mut(&key("a-remote")).expect("there").object;
-    mirror.meta.annotations.extend(labels(&[(keys::REMOTE_NAME, "a.ns1.svc.old.example")]));
+    mirror.meta.annotations.put_all(&[(keys::REMOTE_NAME, "a.ns1.svc.old.example")]);
     assert!(world.settle("a").conflicts.is_empty());
     let name = &world.mirror("a-remote").meta.annotations[keys::REMOTE_NAME];
     assert_eq!(&**name, "a.ns1.svc.cluster.local");

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::fixture::{World, key, labels, link_with, port, ready, service};
+use super::fixture::{World, key, link_with, port, ready, service};
+use crate::model::kubernetes::labels::Labels;
+use crate::model::kubernetes::labels::tests::labels;
 use crate::model::kubernetes::object::TargetPort;
 use crate::model::mirror::keys;
 use crate::model::mirror::object::Kind;
@@ -50,7 +52,7 @@ fn another_version_is_written_and_the_same_is_not() {
 fn a_service_that_is_no_longer_exported_loses_its_mirror() {
     let mut world = World::with(service("a"), ready());
     world.settle("a");
-    world.change("a", |service| service.labels.clear());
+    world.change("a", |service| service.labels = Labels::default());
     let settled = world.settle("a");
     assert!(world.local.services.is_empty() && world.local.endpoints.is_empty());
     assert_eq!(settled.condition, None);
@@ -64,11 +66,11 @@ fn what_the_remote_loses_the_mirror_loses() {
     world.settle("a");
     world.change("a", |service| {
         service.labels.remove("lk");
-        service.annotations.clear();
+        service.annotations = Labels::default();
     });
     world.settle("a");
     assert!(!world.mirror("a-remote").meta.labels.contains_key("lk"));
-    assert_eq!(world.mirror("a-remote").meta.annotations.len(), 2);
+    assert_eq!(world.mirror("a-remote").meta.annotations.iter().count(), 2);
     assert!(!world.local.endpoints[&key("a-remote")].object.meta.labels.contains_key("lk"));
     assert!(!world.local.slices[&key("a-remote-ipv4")].object.meta.labels.contains_key("lk"));
 }
@@ -78,7 +80,7 @@ fn what_the_remote_loses_the_mirror_loses() {
 fn a_change_that_was_cut_off_is_finished() {
     let mut world = World::with(service("a"), ready());
     world.settle("a");
-    world.change("a", |service| drop(service.labels.remove("lk")));
+    world.change("a", |service| service.labels.remove("lk"));
     let (_, plan) = world.decide(&key("a"));
     assert!(plan.writes.len() > 2, "{plan:?}");
     for cut in 0..plan.writes.len() {
@@ -101,17 +103,17 @@ fn what_others_add_is_no_reason_to_write() {
     world.settle("a");
     let foreign = ("cloud.google.com/neg-status", "{}");
     let service = &mut world.local.services.get_mut(&key("a-remote")).expect("there").object;
-    service.meta.annotations.extend(labels(&[foreign]));
-    service.meta.labels.extend(labels(&[("hook", "on")]));
+    service.meta.annotations.put_all(&[foreign]);
+    service.meta.labels.put_all(&[("hook", "on")]);
     service.ports.iter_mut().for_each(|port| {
         port.target_port = Some(TargetPort::Number(port.port));
     });
     let endpoints = &mut world.local.endpoints.get_mut(&key("a-remote")).expect("there").object;
-    endpoints.meta.annotations.extend(labels(&[foreign]));
+    endpoints.meta.annotations.put_all(&[foreign]);
     assert!(world.settle("a").writes.is_empty());
     // What only we set is ours alone.
     let service = &mut world.local.services.get_mut(&key("a-remote")).expect("there").object;
-    service.meta.labels.extend(labels(&[(keys::REMOTE_DISCOVERY, "remote")]));
+    service.meta.labels.put_all(&[(keys::REMOTE_DISCOVERY, "remote")]);
     world.settle("a");
     assert!(!world.mirror("a-remote").meta.labels.contains_key(keys::REMOTE_DISCOVERY));
 }
@@ -127,8 +129,8 @@ fn excluded_keys_are_not_copied_and_go_when_they_become_excluded() {
         ("good.linkerd/a", "1"),
         ("config.linkerd.io/opaque-ports", "25"),
     ];
-    remote.labels.extend(labels(&pairs[..4]));
-    remote.annotations.extend(labels(&pairs));
+    remote.labels.put_all(&pairs[..4]);
+    remote.annotations.put_all(&pairs);
     let mut world = World::with(remote, ready());
     world.settle("a");
     let excluded = json!(["evil.linkerd/*", "evil", "config.linkerd.io/*"]);
@@ -148,19 +150,19 @@ fn excluded_keys_are_not_copied_and_go_when_they_become_excluded() {
 #[test]
 fn metadata_that_has_a_meaning_of_its_own_is_not_copied() {
     let mut remote = service("a");
-    remote.labels.extend(labels(&[
+    remote.labels.put_all(&[
         ("mirror.linkerd.io/other", "x"),
         (keys::REMOTE_DISCOVERY, "elsewhere"),
         (keys::SKIP_MIRROR, "true"),
-    ]));
-    remote.annotations.extend(labels(&[
+    ]);
+    remote.annotations.put_all(&[
         ("service.kubernetes.io/topology-mode", "Auto"),
         ("service.kubernetes.io/topology-aware-hints", "auto"),
         ("kubectl.kubernetes.io/last-applied-configuration", "{}"),
         (keys::REMOTE_DISCOVERY, "a@elsewhere"),
         (keys::REMOTE_NAME, "b.ns2.svc.elsewhere"),
         ("kept", "yes"),
-    ]));
+    ]);
     let mut world = World::with(remote, ready());
     world.settle("a");
     let meta = &world.mirror("a-remote").meta;
@@ -218,7 +220,7 @@ fn a_frozen_link_changes_nothing() {
     let mut world = World::with(service("a"), ready());
     world.settle("a");
     world.is_frozen = true;
-    world.change("a", |service| service.labels.clear());
+    world.change("a", |service| service.labels = Labels::default());
     assert!(world.settle("a").writes.is_empty());
     world.remote.clear();
     assert!(world.settle("a").writes.is_empty());

@@ -18,7 +18,6 @@ use super::queue::Queue;
 use super::remote::{self, Remote, Wanted};
 use super::term::Term;
 use super::{gate, probe_service, reconcile, status};
-use crate::control::mirror::links::Known;
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::link::ParsedLink;
 use crate::model::mirror::group::GroupKey;
@@ -45,8 +44,6 @@ pub struct LinkState {
     pub older: Option<Arc<str>>,
     /// What it says, and its changes.
     pub spec: watch::Sender<Arc<ParsedLink>>,
-    /// Its status as JSON: as read at the start, then as sent.
-    pub last_status: Mutex<Arc<str>>,
     /// Linkerd's Lease for it.
     pub lease: Candidate,
     /// The client of its target.
@@ -62,6 +59,7 @@ pub struct LinkState {
     /// Woken when its status may have changed.
     pub status_changed: Notify,
     remote: ArcSwap<Remote>,
+    last_status: Mutex<Option<Arc<str>>>,
     inner: Mutex<Inner>,
 }
 
@@ -78,8 +76,8 @@ struct Inner {
 
 impl LinkState {
     /// A Link that does nothing yet.
-    pub fn new(term: &Term, known: &Known, older: Option<Arc<str>>) -> Self {
-        let link = &known.parsed.link;
+    pub fn new(term: &Term, parsed: &Arc<ParsedLink>, older: Option<Arc<str>>) -> Self {
+        let link = &parsed.link;
         let lease = Candidate::new(LeaseSettings {
             namespace: Arc::clone(&term.settings.namespace),
             name: format!("service-mirror-write-{}", link.key.name).into(),
@@ -91,8 +89,7 @@ impl LinkState {
             name: Arc::clone(&link.key.name),
             cluster: Arc::clone(&link.cluster),
             older,
-            spec: watch::Sender::new(Arc::clone(&known.parsed)),
-            last_status: Mutex::new(Arc::clone(&known.status)),
+            spec: watch::Sender::new(Arc::clone(parsed)),
             lease,
             credentials: watch::Sender::default(),
             queue: Queue::default(),
@@ -101,6 +98,7 @@ impl LinkState {
             gateway_changed: Notify::new(),
             status_changed: Notify::new(),
             remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster))),
+            last_status: Mutex::default(),
             inner: Mutex::default(),
         }
     }
@@ -150,6 +148,11 @@ impl LinkState {
     pub fn mark_everything(&self, local: &Local) {
         let here = local.groups_of(&self.cluster);
         self.queue.mark_all(self.remote().groups().into_iter().chain(here));
+    }
+
+    /// Its status as JSON, as read or sent last; `None` while it is to be read.
+    pub fn last_status(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.last_status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -212,7 +215,7 @@ async fn while_held(term: &Arc<Term>, link: &Arc<LinkState>) {
 pub async fn work(term: &Arc<Term>, link: &Arc<LinkState>) {
     // The sender lives as long as the term.
     let _ = term.local_complete.subscribe().wait_for(|complete| *complete).await;
-    status::refresh(term, link).await;
+    *link.last_status() = None;
     link.queue.clear();
     link.forget_target(term);
     tokio::join!(

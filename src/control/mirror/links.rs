@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, ListParams};
+use kube::core::Object;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -35,21 +38,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the task of a Link that is gone may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A Link as the watch keeps it.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// What it says.
-    pub parsed: Arc<ParsedLink>,
-    /// Its status as last seen, as JSON: as a tree it would weigh seven times as much.
-    pub status: Arc<str>,
-}
-
-/// A status that changes is no change of the Link; so one that we write wakes nobody.
-impl PartialEq for Known {
-    fn eq(&self, other: &Self) -> bool {
-        self.parsed == other.parsed
-    }
-}
+/// A Link as the API has it. Its status, which may weigh a megabyte and changes whenever we write it,
+/// is not looked at.
+pub type LinkObject = Object<Option<Value>, IgnoredAny>;
 
 /// How a Link resource of this version is reached.
 pub fn resource(version: &str) -> ApiResource {
@@ -74,7 +65,7 @@ pub async fn run(term: Arc<Term>, stop: CancellationToken) {
     // Ends the tasks also when this one panics: it starts them anew then.
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
-    let links = Mutex::new(Index::<Known>::default());
+    let links = Mutex::new(Index::<Arc<ParsedLink>>::default());
     let changed = Notify::new();
     let mut running = BTreeMap::new();
     let tasks = async {
@@ -82,7 +73,7 @@ pub async fn run(term: Arc<Term>, stop: CancellationToken) {
             changed.notified().await;
             let (now, is_complete) = {
                 let links = links.lock().unwrap_or_else(PoisonError::into_inner);
-                let all = links.iter().map(|(key, known)| (key.clone(), known.clone()));
+                let all = links.iter().map(|(key, parsed)| (key.clone(), Arc::clone(parsed)));
                 (all.collect::<BTreeMap<_, _>>(), links.is_complete())
             };
             if is_complete {
@@ -100,7 +91,7 @@ pub async fn run(term: Arc<Term>, stop: CancellationToken) {
 }
 
 /// Watches in the best version that is served, and looks for one while there is none.
-async fn watch(term: &Term, links: &Mutex<Index<Known>>, changed: &Notify) {
+async fn watch(term: &Term, links: &Mutex<Index<Arc<ParsedLink>>>, changed: &Notify) {
     let mut told = None;
     loop {
         match served(term).await {
@@ -152,7 +143,7 @@ async fn served(term: &Term) -> Result<Option<&'static str>, String> {
     Ok(None)
 }
 
-fn api(term: &Term, version: &str) -> Api<DynamicObject> {
+fn api(term: &Term, version: &str) -> Api<LinkObject> {
     let namespace = &term.settings.namespace;
     Api::namespaced_with(term.client.clone(), namespace, &resource(version))
 }
@@ -160,15 +151,14 @@ fn api(term: &Term, version: &str) -> Api<DynamicObject> {
 async fn watch_version(
     term: &Term,
     version: &'static str,
-    links: &Mutex<Index<Known>>,
+    links: &Mutex<Index<Arc<ParsedLink>>>,
     changed: &Notify,
     missing: &Notify,
 ) {
     let api = api(term, version);
-    let convert = |object: DynamicObject| {
-        let mut value = serde_json::to_value(object).ok()?;
-        let status = value["status"].take().to_string().into();
-        Some(Known { parsed: Arc::new(parse(&value)), status })
+    let convert = |object: LinkObject| {
+        let metadata = serde_json::to_value(object.metadata).ok()?;
+        Some(Arc::new(parse(&json!({ "metadata": metadata, "spec": object.spec }))))
     };
     let scope = Scope::default();
     follow(api, &scope, &term.links.health, convert, |said| match said {
@@ -191,14 +181,14 @@ async fn watch_version(
 async fn reconcile(
     term: &Arc<Term>,
     running: &mut BTreeMap<ObjectKey, Running>,
-    now: BTreeMap<ObjectKey, Known>,
+    now: BTreeMap<ObjectKey, Arc<ParsedLink>>,
     stop: &CancellationToken,
 ) {
     let now = choose(now);
     let is_same = |key: &ObjectKey, old: &Running| {
         let parsed = old.state.parsed();
         now.get(key).is_some_and(|(new, older)| {
-            let new = &new.parsed.link;
+            let new = &new.link;
             new.uid == parsed.link.uid
                 && new.cluster == parsed.link.cluster
                 && *older == old.state.older
@@ -210,10 +200,10 @@ async fn reconcile(
         gone.stop.cancel();
         end(term, gone).await;
     }
-    for (key, (known, older)) in now {
+    for (key, (parsed, older)) in now {
         match running.get(&key) {
-            Some(old) => old.state.replace(&known.parsed, term.options.headless),
-            None => drop(running.insert(key, start(term, &known, older, stop))),
+            Some(old) => old.state.replace(&parsed, term.options.headless),
+            None => drop(running.insert(key, start(term, &parsed, older, stop))),
         }
     }
     let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
@@ -229,45 +219,47 @@ async fn reconcile(
 }
 
 /// Of Links with one target the oldest works: the others are given its name.
-fn choose(now: BTreeMap<ObjectKey, Known>) -> BTreeMap<ObjectKey, (Known, Option<Arc<str>>)> {
+fn choose(
+    now: BTreeMap<ObjectKey, Arc<ParsedLink>>,
+) -> BTreeMap<ObjectKey, (Arc<ParsedLink>, Option<Arc<str>>)> {
     let mut oldest: BTreeMap<Arc<str>, (Arc<str>, ObjectKey)> = BTreeMap::new();
-    for (key, known) in &now {
-        let link = &known.parsed.link;
+    for (key, parsed) in &now {
+        let link = &parsed.link;
         let this = (Arc::clone(&link.created), key.clone());
         let best = oldest.entry(Arc::clone(&link.cluster)).or_insert_with(|| this.clone());
         if this < *best {
             *best = this;
         }
     }
-    let older = |key: &ObjectKey, known: &Known| {
-        let (_, oldest) = oldest.get(&known.parsed.link.cluster)?;
+    let older = |key: &ObjectKey, parsed: &ParsedLink| {
+        let (_, oldest) = oldest.get(&parsed.link.cluster)?;
         (oldest != key).then(|| Arc::clone(&oldest.name))
     };
     now.into_iter()
-        .map(|(key, known)| {
-            let older = older(&key, &known);
-            (key, (known, older))
+        .map(|(key, parsed)| {
+            let older = older(&key, &parsed);
+            (key, (parsed, older))
         })
         .collect()
 }
 
 fn start(
     term: &Arc<Term>,
-    known: &Known,
+    parsed: &Arc<ParsedLink>,
     older: Option<Arc<str>>,
     stop: &CancellationToken,
 ) -> Running {
-    let link = &known.parsed.link;
+    let link = &parsed.link;
     let name = &link.key.name;
     tracing::info!(link = %name, cluster = %link.cluster, modes = ?modes(link), "Link found");
     if let Some(older) = &older {
         tracing::warn!(link = %name, cluster = %link.cluster,
             "the Link {older} has the same targetClusterName and is older; this one does nothing");
     }
-    for problem in problems(&known.parsed) {
+    for problem in problems(parsed) {
         tracing::warn!(link = %name, "the Link is wrong: {problem}");
     }
-    let state = Arc::new(LinkState::new(term, known, older));
+    let state = Arc::new(LinkState::new(term, parsed, older));
     let stop = stop.child_token();
     let supervisor = Supervisor::new(&term.metrics, &stop);
     let (term, of) = (Arc::clone(term), Arc::clone(&state));

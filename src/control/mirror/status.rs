@@ -3,23 +3,25 @@
 //! Run by the Link's task. A CRD that prunes our conditions must not make us write for ever: what
 //! is compared is what was last sent. `v1alpha1` has no status; the same facts are in `/links`.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kube::Api;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
-use tokio::time::timeout;
+use kube::Resource;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::Request;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
-use super::apply::Writer;
+use super::apply::{Permit, Writer, call};
 use super::lease::Standing;
 use super::link::LinkState;
-use super::links::resource;
+use super::links::{LinkObject, resource};
 use super::term::Term;
-use crate::control::kubernetes::watch::chain;
+use crate::control::kubernetes::error::Failure;
 use crate::model::mirror::status::{
     AddressReport, ConditionStatus, LinkCondition, LinkConditionType, LinkStatus, gateway_alive,
-    patch, render, spec_valid,
+    normal, patch, render, spec_valid, with_conditions_of,
 };
 use crate::state::links::ConditionView;
 
@@ -31,8 +33,6 @@ const SERVICES_PER_SECOND: usize = 200;
 const MOST_COALESCE: u64 = 30;
 /// After a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// One call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes for ever.
 pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
@@ -61,8 +61,12 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
     if !term.leadership.is_held() {
         return Ok(());
     }
-    let last = Arc::clone(&link.last_status.lock().unwrap_or_else(PoisonError::into_inner));
-    let last = serde_json::from_str(&last).unwrap_or_default();
+    let permit = Permit { holds: &[&term.leadership] };
+    let last = link.last_status().clone();
+    let last = match last {
+        Some(last) => last,
+        None => read(term, link, version, permit).await?,
+    };
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut new = render(&status_of(link), &last, &now);
     if !link.lease.hold().is_held() {
@@ -70,44 +74,55 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
         new = with_conditions_of(&last, &new);
     }
     let Some(patch) = patch(&last, &new) else { return Ok(()) };
-    let new = new.to_string();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
+    let patch = RawValue::from_string(patch).map_err(|error| error.to_string())?;
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
-    let sent = api.patch_status(&link.name, &parameters, &patch);
-    match timeout(CALL_TIMEOUT, sent).await {
-        Ok(Ok(_)) => {
-            let mut last = link.last_status.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = new.into();
+    let request = Request::new(links_path(term, version));
+    let request = request.patch_subresource("status", &link.name, &parameters, &patch);
+    match call::<IgnoredAny>(&term.client, request, permit).await {
+        Ok(_) => {
+            // Unless it is to be read anew.
+            if let Some(last) = &mut *link.last_status() {
+                *last = new.into();
+            }
             Ok(())
         }
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => Err(format!("no answer for {CALL_TIMEOUT:?}")),
+        Err(error) if error.failure() == Some(Failure::NotFound) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-/// Reads the status as it is: another may have written it while we did not.
-pub async fn refresh(term: &Term, link: &LinkState) {
-    let (Some(version), _) = term.links.standing() else { return };
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(term.client.clone(), &term.settings.namespace, &resource(version));
+/// A Link of which only the status is asked.
+#[derive(Deserialize)]
+struct WithStatus {
+    #[serde(default)]
+    status: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct WithStatuses {
+    items: Vec<WithStatus>,
+}
+
+/// Reads the status as it is.
+async fn read(
+    term: &Term,
+    link: &LinkState,
+    version: &str,
+    permit: Permit<'_>,
+) -> Result<Arc<str>, String> {
     // A list, which needs no right but that of the watch.
     let one = ListParams::default().fields(&format!("metadata.name={}", link.name));
-    let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&one)).await else { return };
-    if let Some(mut object) = list.items.into_iter().next() {
-        let status = object.data["status"].take().to_string().into();
-        *link.last_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
+    let request = Request::new(links_path(term, version)).list(&one);
+    let found = call::<WithStatuses>(&term.client, request, permit).await;
+    let found = found.map_err(|error| error.to_string())?.items.into_iter().next();
+    let status = found.and_then(|link| link.status);
+    let status: Arc<str> = status.map(|status| normal(status.get())).unwrap_or_default().into();
+    *link.last_status() = Some(Arc::clone(&status));
+    Ok(status)
 }
 
-fn with_conditions_of(last: &Value, new: &Value) -> Value {
-    let mut kept = last.clone();
-    if !kept.is_object() {
-        kept = json!({});
-    }
-    kept["conditions"] = new["conditions"].clone();
-    kept
+fn links_path(term: &Term, version: &str) -> String {
+    LinkObject::url_path(&resource(version), Some(&term.settings.namespace))
 }
 
 /// Conditions that have turned false, as Events.
@@ -225,7 +240,7 @@ pub fn target_view(link: &LinkState) -> ConditionView {
     let remote = link.remote();
     if let Some((watch, (failure, text))) = remote.failures().into_iter().next() {
         let message = match failure {
-            crate::control::kubernetes::error::Failure::Forbidden => format!(
+            Failure::Forbidden => format!(
                 "the credentials lack the right to list and watch {watch} (list {watch}); nothing \
                  new that needs it is mirrored, what exists is kept: {text}"
             ),

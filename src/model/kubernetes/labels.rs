@@ -76,12 +76,12 @@ pub(crate) mod tests {
     }
 
     impl Labels {
-        pub fn put_all(&mut self, pairs: &[(&str, &str)]) {
+        pub(crate) fn put_all(&mut self, pairs: &[(&str, &str)]) {
             pairs.iter().for_each(|(key, value)| self.insert((*key).into(), (*value).into()));
         }
     }
 
-    pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
     }
 

@@ -98,7 +98,7 @@ pub fn is_federated(meta: &Meta) -> bool {
         && !meta.labels.contains_key(keys::CLUSTER)
         && [keys::REMOTE_DISCOVERY, keys::LOCAL_DISCOVERY]
             .iter()
-            .any(|key| meta.annotations.contains_key(*key))
+            .any(|key| meta.annotations.contains_key(key))
 }
 
 /// The names of the members that a federated Service lists: `name` of `name@cluster`, and the

@@ -4,10 +4,9 @@
 //! of them 0.9 MB, and the API takes no object over 1.5 MiB: see [`MAX_LISTED`] and [`MAX_BYTES`].
 
 mod conditions;
+mod document;
 
-use std::collections::HashMap;
-
-use serde_json::{Value, json};
+use document::{Condition, Document, Reference};
 
 use super::condition::MirrorCondition;
 use crate::model::kubernetes::object::ObjectKey;
@@ -20,6 +19,8 @@ pub const MAX_LISTED: usize = 2_000;
 pub const MAX_BYTES: usize = 1_000_000;
 /// Who writes the entries: Linkerd's name, which its tools look for.
 const CONTROLLER: &str = "linkerd.io/service-mirror";
+/// The type of the condition of an entry.
+const MIRRORED: &str = "Mirrored";
 /// The longest message of an entry, in characters.
 const MAX_MESSAGE: usize = 512;
 
@@ -110,13 +111,14 @@ impl ConditionStatus {
     }
 }
 
-/// Renders `status`. `last` is what was last sent or read (null if nothing): the time of a
+/// Renders `status` as JSON. `last` is what was last sent or read (empty if nothing): the time of a
 /// transition is kept from it as long as the status is the same. `now` is RFC 3339. Equal input
 /// gives equal output, whatever its order.
-pub fn render(status: &LinkStatus, last: &Value, now: &str) -> Value {
+pub fn render(status: &LinkStatus, last: &str, now: &str) -> String {
+    let last = Document::parse(last);
     let mut lists = [
-        List::new(&status.mirrored, &last["mirrorServices"], now),
-        List::new(&status.federated, &last["federatedServices"], now),
+        List::new(&status.mirrored, &last.mirror_services, now),
+        List::new(&status.federated, &last.federated_services, now),
     ];
     let count: usize = lists.iter().map(|list| list.entries.len()).sum();
     let bytes: usize = lists.iter().map(List::bytes).sum();
@@ -133,20 +135,31 @@ pub fn render(status: &LinkStatus, last: &Value, now: &str) -> Value {
     conditions.sort_by_key(|condition| condition.kind);
     let conditions: Vec<_> = conditions
         .iter()
-        .map(|condition| conditions::render(condition, status.generation, &last["conditions"], now))
+        .map(|condition| conditions::render(condition, status.generation, &last.conditions, now))
         .collect();
-    let [mirrored, federated] = lists.map(|list| list.entries.into_iter().map(|entry| entry.json));
-    json!({
-        "conditions": conditions,
-        "mirrorServices": mirrored.collect::<Vec<_>>(),
-        "federatedServices": federated.collect::<Vec<_>>(),
-    })
+    let [mirrored, federated] = lists.map(List::text);
+    // As `Document` would be written: its lists are text already.
+    format!(
+        r#"{{"conditions":{},"mirrorServices":[{mirrored}],"federatedServices":[{federated}]}}"#,
+        document::text(&conditions)
+    )
+}
+
+/// What `last` says, with the conditions of `new`: what is said of Services is another's to write.
+pub fn with_conditions_of(last: &str, new: &str) -> String {
+    let conditions = Document::parse(new).conditions;
+    Document { conditions, ..Document::parse(last) }.text()
+}
+
+/// A status that was read, as it would be written.
+pub fn normal(read: &str) -> String {
+    Document::parse(read).text()
 }
 
 /// The merge patch that is needed, if any: `{"status": ...}`. `last` is what was last *sent*: where
 /// a CRD prunes our conditions, what is read never has them, and would be written for ever.
-pub fn patch(last: &Value, status: &Value) -> Option<Value> {
-    (last != status).then(|| json!({ "status": status }))
+pub fn patch(last: &str, status: &str) -> Option<String> {
+    (last != status).then(|| format!(r#"{{"status":{status}}}"#))
 }
 
 struct List {
@@ -155,32 +168,24 @@ struct List {
 
 struct Entry {
     is_mirrored: bool,
-    bytes: usize,
-    json: Value,
+    json: String,
 }
 
 impl List {
-    fn new(services: &[ServiceStatus], last: &Value, now: &str) -> Self {
-        let last = last.as_array().map(Vec::as_slice).unwrap_or_default();
-        let name = |entry: &'_ Value| {
-            let remote = &entry["remoteRef"];
-            Some((remote["namespace"].as_str()?.to_owned(), remote["name"].as_str()?.to_owned()))
-        };
-        let last: HashMap<_, _> =
-            last.iter().filter_map(|entry| Some((name(entry)?, &entry["conditions"][0]))).collect();
+    fn new(services: &[ServiceStatus], last: &[document::Entry<'_>], now: &str) -> Self {
+        let last = document::known(last);
         let mut services: Vec<_> = services.iter().collect();
         services.sort_by(|a, b| a.remote.cmp(&b.remote));
         let entry = |service: &ServiceStatus| {
-            let key = (service.remote.namespace.to_string(), service.remote.name.to_string());
-            let json = entry(service, last.get(&key).copied(), now);
-            let is_mirrored = service.condition.is_mirrored;
-            Entry { is_mirrored, bytes: json.to_string().len(), json }
+            let known = last.get(&(&*service.remote.namespace, &*service.remote.name));
+            let json = entry(service, known.copied().unwrap_or_default(), now);
+            Entry { is_mirrored: service.condition.is_mirrored, json }
         };
         Self { entries: services.into_iter().map(entry).collect() }
     }
 
     fn bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.bytes).sum()
+        self.entries.iter().map(|entry| entry.json.len()).sum()
     }
 
     fn drop_mirrored(&mut self) {
@@ -190,39 +195,49 @@ impl List {
     /// Keeps what fits, and says what is left.
     fn cut(&mut self, mut left: usize) -> usize {
         let fits = |entry: &Entry| {
-            let fits = entry.bytes <= left;
-            left = if fits { left - entry.bytes } else { 0 };
+            let fits = entry.json.len() <= left;
+            left = if fits { left - entry.json.len() } else { 0 };
             fits
         };
         let kept = self.entries.iter().map(fits).take_while(|fits| *fits).count();
         self.entries.truncate(kept);
         left
     }
+
+    fn text(self) -> String {
+        let mut text = String::with_capacity(self.bytes() + self.entries.len());
+        for entry in self.entries {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(&entry.json);
+        }
+        text
+    }
 }
 
-fn entry(service: &ServiceStatus, last: Option<&Value>, now: &str) -> Value {
+/// One element of a list.
+fn entry(service: &ServiceStatus, known: &[Condition<'_>], now: &str) -> String {
     let condition = &service.condition;
     let status = if condition.is_mirrored { "True" } else { "False" };
-    let message: String = condition.message.chars().take(MAX_MESSAGE).collect();
-    let mut json = json!({
-        "type": "Mirrored",
-        "status": status,
-        "reason": condition.reason.label(),
-        "message": message,
-        "lastTransitionTime": conditions::transition(last, status, now),
-    });
-    if condition.is_mirrored {
-        json["localRef"] = reference(&service.local);
-    }
-    json!({
-        "controllerName": CONTROLLER,
-        "remoteRef": reference(&service.remote),
-        "conditions": [json],
+    document::text(&document::Entry {
+        controller_name: CONTROLLER.into(),
+        remote_ref: Reference::service(&service.remote),
+        conditions: vec![Condition {
+            kind: MIRRORED.into(),
+            status: status.into(),
+            reason: condition.reason.label().into(),
+            message: first(MAX_MESSAGE, &condition.message).into(),
+            last_transition_time: document::transition(known, MIRRORED, status, now),
+            observed_generation: None,
+            local_ref: condition.is_mirrored.then(|| Reference::service(&service.local)),
+        }],
     })
 }
 
-fn reference(key: &ObjectKey) -> Value {
-    json!({ "group": "core", "kind": "Service", "name": &*key.name, "namespace": &*key.namespace })
+/// The first `count` characters.
+fn first(count: usize, text: &str) -> &str {
+    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
 }
 
 fn summary(total: usize, failed: usize, listed: usize) -> LinkCondition {

@@ -30,8 +30,9 @@ impl<T: Clone> Recent<T> {
         T: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.hasher.hash_one(value) as usize;
-        let Some(slot) = self.slots.get_mut(hash % SLOTS) else { return make() };
+        let place = self.hasher.hash_one(value) % SLOTS as u64;
+        let slot = usize::try_from(place).ok().and_then(|place| self.slots.get_mut(place));
+        let Some(slot) = slot else { return make() };
         match slot {
             Some(known) if (*known).borrow() == value => known.clone(),
             _ => slot.insert(make()).clone(),

@@ -76,7 +76,7 @@ impl<'a> Difference<'a> {
     fn of_metas(&self, wanted: &Meta, found: &Meta, ignored: Option<&str>) -> bool {
         let link = self.link;
         let is_extra = |wanted: &Labels, found: &Labels, excluded: &[ExcludedKey]| {
-            found.keys().filter(|key| !wanted.contains_key(*key)).any(|key| {
+            found.keys().filter(|key| !wanted.contains_key(key)).any(|key| {
                 self.has_changed || OWN.contains(&&**key) || copy::is_excluded(key, excluded)
             })
         };

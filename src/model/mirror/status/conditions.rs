@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
-
-use super::{ConditionStatus, LinkCondition, LinkConditionType};
+use super::document::{self, Condition};
+use super::{ConditionStatus, LinkCondition, LinkConditionType, first};
 use crate::model::link::{FieldProblem, Stops};
 
 /// The longest message that a condition may have in Kubernetes, in characters.
@@ -73,25 +72,22 @@ pub fn spec_valid(problems: &[FieldProblem]) -> LinkCondition {
     LinkCondition { kind: LinkConditionType::SpecValid, status, reason, message }
 }
 
-pub(super) fn render(condition: &LinkCondition, generation: i64, last: &Value, now: &str) -> Value {
+pub(super) fn render<'a>(
+    condition: &'a LinkCondition,
+    generation: i64,
+    known: &'a [Condition<'_>],
+    now: &'a str,
+) -> Condition<'a> {
     let (kind, status) = (condition.kind.label(), condition.status.label());
-    let mut known = last.as_array().map(Vec::as_slice).unwrap_or_default().iter();
-    let last = known.find(|known| known["type"] == kind);
-    let message: String = condition.message.chars().take(MAX_MESSAGE).collect();
-    json!({
-        "type": kind,
-        "status": status,
-        "reason": condition.reason,
-        "message": message,
-        "observedGeneration": generation,
-        "lastTransitionTime": transition(last, status, now),
-    })
-}
-
-/// The time since when a condition has its status.
-pub(super) fn transition(last: Option<&Value>, status: &str, now: &str) -> String {
-    let last = last.filter(|last| last["status"] == status);
-    last.and_then(|last| last["lastTransitionTime"].as_str()).unwrap_or(now).to_owned()
+    Condition {
+        kind: kind.into(),
+        status: status.into(),
+        reason: condition.reason.into(),
+        message: first(MAX_MESSAGE, &condition.message).into(),
+        last_transition_time: document::transition(known, kind, status, now),
+        observed_generation: Some(generation),
+        local_ref: None,
+    }
 }
 
 fn describe(address: &AddressReport<'_>) -> String {

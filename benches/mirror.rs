@@ -97,6 +97,14 @@ fn run(services: usize, links: usize, steady: Duration) -> Value {
     let first_writes = clusters.writes();
     let full = measured(&mirror);
 
+    // A process that finds everything as it should be.
+    drop(mirror);
+    clusters.west.reset_log();
+    let mirror = Mirror::start(&clusters);
+    mirror.wait_for(services);
+    std::thread::sleep(Duration::from_secs(10));
+    let (restarted, restart_writes) = (measured(&mirror), clusters.writes());
+
     clusters.west.reset_log();
     std::thread::sleep(steady);
     let (quiet, quiet_writes) = (measured(&mirror), clusters.writes());
@@ -126,7 +134,12 @@ fn run(services: usize, links: usize, steady: Duration) -> Value {
             "seconds": steady.as_secs(),
             "writes_besides_leases": quiet_writes,
             "lines": quiet_by_line,
-            "cpu_ms_per_second": (quiet.cpu - full.cpu).as_millis() as f64 / steady.as_secs_f64(),
+            "cpu_ms_per_second": (quiet.cpu - restarted.cpu).as_millis() as f64 / steady.as_secs_f64(),
+        },
+        "restart": {
+            "writes_besides_leases": restart_writes,
+            "cpu_us_per_service": (restarted.cpu - empty.cpu).as_micros() as f64 / services as f64,
+            "kib_per_service": per_service(restarted.memory.saturating_sub(empty.memory)),
         },
         "gateways_down": {
             "seconds_until_the_last_is_not_ready": down.as_secs_f64(),

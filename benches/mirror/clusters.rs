@@ -156,7 +156,8 @@ fn is_mirror(object: &Value) -> bool {
             || metadata["labels"]["endpointslice.kubernetes.io/managed-by"] == "linkerd-gateway")
 }
 
-fn wait(what: &str, holds: impl Fn() -> bool) {
+/// Until something holds; too long ends the run.
+pub fn wait(what: &str, holds: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < until, "{what} never came");

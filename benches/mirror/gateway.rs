@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::clusters::{Clusters, SYSTEM};
+use serde_json::Value;
+
+use crate::clusters::{Clusters, SYSTEM, wait};
 use crate::support::certs::TestCa;
 use crate::support::gateway::{Builder, Gateway};
 
@@ -23,6 +25,18 @@ impl Mirror {
              [mirror]\nenabled = true\nnamespace = \"{SYSTEM}\"\n"
         ));
         Self(configured.spawn())
+    }
+
+    /// Until it has looked at `services` Services and has nothing left to do.
+    pub fn wait_for(&self, services: usize) {
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        wait("the mirrored Services in /links", || {
+            let view: Value = serde_json::from_str(&self.0.get("/links")).unwrap_or_default();
+            let links = view["links"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let mirrored = links.iter().map(|link| number(&link["services"]["Mirrored"]));
+            let pending = links.iter().map(|link| number(&link["pending"]));
+            mirrored.sum::<u64>() >= services as u64 && pending.sum::<u64>() == 0
+        });
     }
 
     /// Its process id.

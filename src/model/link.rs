@@ -15,6 +15,7 @@ use super::identity::Identity;
 use super::kubernetes::labels::Labels;
 use super::kubernetes::object::ObjectKey;
 use super::kubernetes::selector::Selector;
+use super::service::is_dns_name;
 
 pub use excluded::ExcludedKey;
 pub use fields::{is_dns_label, parse};
@@ -74,8 +75,24 @@ pub struct LinkGateway {
 pub enum GatewayAddress {
     /// A literal.
     Ip(IpAddr),
-    /// A name to resolve.
+    /// A name to resolve, in lower case and without a dot at its end.
     Name(Arc<str>),
+}
+
+impl GatewayAddress {
+    /// From a part of `gatewayAddress`.
+    pub fn parse(part: &str) -> Option<Self> {
+        let bare = part.strip_prefix('[').and_then(|part| part.strip_suffix(']'));
+        if let Ok(ip) = bare.unwrap_or(part).parse::<IpAddr>() {
+            // Kubernetes refuses v4-mapped addresses in endpoints.
+            return Some(Self::Ip(ip.to_canonical()));
+        }
+        let name = part.strip_suffix('.').unwrap_or(part).to_ascii_lowercase();
+        // What ends in digits is an address with a slip, not a name.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_name = is_dns_name(&name) && !last.bytes().all(|b| b.is_ascii_digit());
+        is_name.then(|| Self::Name(name.into()))
+    }
 }
 
 /// How a gateway is probed.

@@ -12,7 +12,7 @@ use linkerd_gateway::control::mirror::gateway::{
     GatewayMonitor, GatewaySpec, GatewayState, ProbeSpec,
 };
 use linkerd_gateway::model::identity::Identity;
-use linkerd_gateway::model::mirror::addresses::GatewayAddress;
+use linkerd_gateway::model::link::GatewayAddress;
 use linkerd_gateway::model::mirror::liveness::Liveness;
 use linkerd_gateway::model::mirror::probe::{Failure, Schedule, Unasked};
 use linkerd_gateway::model::service::Port;

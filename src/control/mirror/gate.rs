@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use super::gateway::{self, AddressState, GatewayMonitor, GatewaySpec, GatewayState};
 use super::link::LinkState;
 use super::term::Term;
-use crate::model::link::{GatewayAddress, Link, ParsedLink, Stops};
-use crate::model::mirror::addresses::GatewayAddress as Part;
+use crate::model::link::{Link, ParsedLink, Stops};
 use crate::model::mirror::probe::Schedule;
 use crate::model::mirror::remote::{GatewayIp, GatewayView};
 use crate::model::service::Port;
@@ -105,13 +104,9 @@ fn view_of(
 
 fn spec_of(link: &Link, persisted: &BTreeMap<IpAddr, bool>) -> GatewaySpec {
     let gateway = link.gateway.as_ref();
-    let parts = gateway.into_iter().flat_map(|gateway| &gateway.addresses).map(|part| match part {
-        GatewayAddress::Ip(ip) => Part::Literal(*ip),
-        GatewayAddress::Name(name) => Part::Name(Arc::clone(name)),
-    });
     GatewaySpec {
         cluster: Arc::clone(&link.cluster),
-        addresses: parts.collect(),
+        addresses: gateway.map(|gateway| gateway.addresses.clone()).unwrap_or_default(),
         probe: probe_of(link),
         persisted: persisted.clone(),
     }

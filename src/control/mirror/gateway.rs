@@ -19,7 +19,7 @@ use self::session::Session;
 use super::probe::Target;
 use crate::control::dns::Resolver;
 use crate::model::identity::Identity;
-use crate::model::mirror::addresses::GatewayAddress;
+use crate::model::link::GatewayAddress;
 use crate::model::mirror::liveness::Liveness;
 use crate::model::mirror::probe::{Failure, Schedule, Unasked};
 use crate::model::service::Port;

@@ -174,7 +174,13 @@ fn missing_namespace(look: &Look) -> bool {
 /// The write is done: it counts at once.
 fn wrote(term: &Term, link: &LinkState, write: &Write, written: Option<Observed<Object>>) {
     let (verb, kind, key) = named(write);
-    tracing::info!(link = %link.name, kind = kind.label(), object = %key, "{verb}d");
+    // Services are what people know; their endpoints change with every liveness.
+    match kind {
+        Kind::Service => {
+            tracing::info!(link = %link.name, kind = kind.label(), object = %key, "{verb}d");
+        }
+        _ => tracing::debug!(link = %link.name, kind = kind.label(), object = %key, "{verb}d"),
+    }
     term.metrics.mirror_write(&link.cluster, verb, kind.label(), "ok");
     match written {
         Some(observed) => term.local.put(observed),

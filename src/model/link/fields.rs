@@ -4,7 +4,6 @@
 //! expected, and whoever asks decides by [`Stops`] what goes on.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,7 +113,7 @@ impl Fields<'_> {
         let stated = self.text("gatewayAddress", Stops::Mirroring)?;
         let mut addresses = Vec::new();
         for token in stated.split(',').map(str::trim).filter(|token| !token.is_empty()) {
-            match address(token) {
+            match GatewayAddress::parse(token) {
                 Some(address) if addresses.contains(&address) => {}
                 Some(address) => addresses.push(address),
                 None => self.wrong(
@@ -280,18 +279,6 @@ impl Bounded for u32 {
 /// True for what may be part of a Service's name: RFC 1123's labels, lower-case.
 pub fn is_dns_label(text: &str) -> bool {
     is_dns_name(text) && text.bytes().all(|b| !b.is_ascii_uppercase() && b != b'.' && b != b'_')
-}
-
-fn address(token: &str) -> Option<GatewayAddress> {
-    if let Ok(ip) = token.parse::<IpAddr>() {
-        // Kubernetes refuses v4-mapped addresses in endpoints.
-        return Some(GatewayAddress::Ip(ip.to_canonical()));
-    }
-    let name = token.strip_suffix('.').unwrap_or(token).to_ascii_lowercase();
-    // What ends in digits is an address with a slip, not a name.
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let is_name = is_dns_name(&name) && !last.bytes().all(|b| b.is_ascii_digit());
-    is_name.then(|| GatewayAddress::Name(name.into()))
 }
 
 fn is_path(path: &str) -> bool {

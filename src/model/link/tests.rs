@@ -15,6 +15,18 @@ fn valid(fields: Value) -> Link {
     parsed.link
 }
 
+#[test]
+fn addresses_are_read_as_people_write_them() {
+    let ip = |text: &str| Some(GatewayAddress::Ip(text.parse().expect("an address")));
+    assert_eq!(GatewayAddress::parse("[2001:db8::1]"), ip("2001:db8::1"));
+    assert_eq!(GatewayAddress::parse("::ffff:192.0.2.1"), ip("192.0.2.1"));
+    let name = GatewayAddress::Name("gw.example.com".into());
+    assert_eq!(GatewayAddress::parse("GW.example.com."), Some(name));
+    for wrong in ["a b", "192.0.2.256", "192.0.2", "[192.0.2.1", "", "https://gw"] {
+        assert_eq!(GatewayAddress::parse(wrong), None, "{wrong:?}");
+    }
+}
+
 /// As `linkerd multicluster link-gen` writes it.
 #[test]
 fn every_field_of_v1alpha3_is_read() {

@@ -9,40 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::link::GatewayAddress;
+
 /// Answers in a row after which an address that they lack is gone.
 const MISSES: u8 = 3;
 /// Addresses of one gateway. Each is probed and stands in every mirror, and an answer may name
 /// thousands; those that are there stay, and further ones wait for a place.
 pub const MAX_ADDRESSES: usize = 64;
-
-/// One part of a Link's `gatewayAddress`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GatewayAddress {
-    /// An address.
-    Literal(IpAddr),
-    /// A name for DNS, in lower case and without a dot at its end.
-    Name(Arc<str>),
-}
-
-impl GatewayAddress {
-    /// The parts of a comma-separated list, each once. What is neither an address nor a name is
-    /// given back as it was written.
-    pub fn parse_list(text: &str) -> (Vec<Self>, Vec<String>) {
-        let (mut good, mut bad) = (BTreeSet::new(), Vec::new());
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let name = part.strip_suffix('.').unwrap_or(part).to_ascii_lowercase();
-            let bare = part.strip_prefix('[').and_then(|part| part.strip_suffix(']'));
-            if let Ok(ip) = bare.unwrap_or(part).parse::<IpAddr>() {
-                good.insert(Self::Literal(ip.to_canonical()));
-            } else if crate::model::service::is_dns_name(&name) {
-                good.insert(Self::Name(name.into()));
-            } else {
-                bad.push(part.to_owned());
-            }
-        }
-        (good.into_iter().collect(), bad)
-    }
-}
 
 /// What DNS said about one name; `None` for a kind of address whose question failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +63,7 @@ impl Addresses {
         self.literals.clear();
         for part in parts {
             match part {
-                GatewayAddress::Literal(ip) => drop(self.literals.insert(*ip)),
+                GatewayAddress::Ip(ip) => drop(self.literals.insert(*ip)),
                 GatewayAddress::Name(name) => {
                     let known = old.remove(name).unwrap_or_default();
                     self.names.insert(Arc::clone(name), known);

@@ -52,11 +52,12 @@ mod tests {
         let mut share = |text: &str| recent.share(text, || text.into());
         let (one, other) = (share("a"), share("b"));
         assert!(Arc::ptr_eq(&one, &share("a")) && &*other == "b");
-        for number in 0..10 * SLOTS {
+        // Which slot a text has is random: each of the others takes its place by 1 in `SLOTS`.
+        for number in 0..100 * SLOTS {
             let text = number.to_string();
             assert_eq!(&*share(&text), text);
         }
-        assert_eq!(recent.slots.iter().flatten().count(), SLOTS);
+        assert_eq!(recent.slots.len(), SLOTS);
         assert_eq!(Arc::strong_count(&other), 1, "what was replaced is let go");
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 use super::{AddressState, GatewayMonitor, GatewaySpec, GatewayState, NameState, ProbeSpec};
 use crate::control::dns::RETRY;
 use crate::control::mirror::probe::Prober;
-use crate::model::mirror::addresses::{Addresses, Answer, GatewayAddress};
+use crate::model::link::GatewayAddress;
+use crate::model::mirror::addresses::{Addresses, Answer};
 use crate::model::mirror::liveness::{Liveness, Tracker};
 use crate::model::mirror::probe::{Probed, Unasked};
 use crate::observe::metrics::DnsClient;
@@ -195,7 +196,7 @@ impl<'m> Session<'m> {
     fn follow_names(&mut self) {
         let wanted = self.spec.addresses.iter().filter_map(|address| match address {
             GatewayAddress::Name(name) => Some(Arc::clone(name)),
-            GatewayAddress::Literal(_) => None,
+            GatewayAddress::Ip(_) => None,
         });
         let wanted: Vec<Arc<str>> = wanted.collect();
         self.names.retain(|name, _| wanted.contains(name));

@@ -39,7 +39,7 @@ fn a_monitor_that_starts_again_goes_on_with_the_readiness_that_it_has_published(
     let down = IpAddr::from([192, 0, 2, 1]);
     let spec = GatewaySpec {
         cluster: "west".into(),
-        addresses: vec![GatewayAddress::Literal(down)],
+        addresses: vec![GatewayAddress::Ip(down)],
         probe: Some(probe()),
         // It was ready when it was last written.
         persisted: [(down, true)].into(),

@@ -40,8 +40,8 @@ pub fn ip(text: &str) -> IpAddr {
 }
 
 pub fn spec(addresses: &str, port: Option<u16>) -> GatewaySpec {
-    let (addresses, bad) = GatewayAddress::parse_list(addresses);
-    assert_eq!(bad, Vec::<String>::new());
+    let parts = addresses.split(',').filter(|part| !part.is_empty());
+    let addresses = parts.map(|part| GatewayAddress::parse(part).expect("a part")).collect();
     let probe = port.map(|port| ProbeSpec {
         port: Port::new(port).expect("a port"),
         path: PathAndQuery::from_static("/ready"),

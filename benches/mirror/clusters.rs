@@ -110,10 +110,8 @@ impl Clusters {
         };
         let is_down = |slice: &Value| slice["endpoints"][0]["conditions"]["ready"] == false;
         wait("every mirror not ready", || {
-            let down =
-                self.west.list("Endpoints").iter().filter(|e| is_mirror(e) && has_down(e)).count();
-            let slices = self.west.list("EndpointSlice");
-            down >= services && slices.iter().filter(|s| is_down(s)).count() >= services
+            self.west.count("Endpoints", |object| is_mirror(object) && has_down(object)) >= services
+                && self.west.count("EndpointSlice", is_down) >= services
         });
     }
 
@@ -145,7 +143,7 @@ impl Clusters {
     }
 
     fn mirrored(&self, kind: &str) -> usize {
-        self.west.list(kind).iter().filter(|object| is_mirror(object)).count()
+        self.west.count(kind, is_mirror)
     }
 }
 

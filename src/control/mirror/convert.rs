@@ -31,8 +31,10 @@ use recent::Recent;
 
 /// An annotation that repeats a whole object and is never mirrored usefully.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Longer texts are not looked for among the recent ones.
+/// Longer texts, and maps with more bytes, are not kept for others to share: they would be kept
+/// after their objects.
 const MAX_SHARED: usize = 256;
+const MAX_SHARED_MAP: usize = 1024;
 /// Label of EndpointSlices: their Service.
 const SLICE_SERVICE: &str = "kubernetes.io/service-name";
 /// Label that Kubernetes puts on the Endpoints and EndpointSlices of headless Services.
@@ -189,8 +191,12 @@ pub fn labels(map: Option<BTreeMap<String, String>>) -> Labels {
     thread_local! {
         static LABELS: RefCell<Recent<Labels>> = RefCell::default();
     }
-    let pairs = map.into_iter().flatten().map(|(key, value)| (shared(&key), shared(&value)));
-    let labels: Labels = pairs.collect();
+    let map = map.unwrap_or_default();
+    let bytes: usize = map.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let labels: Labels = map.iter().map(|(key, value)| (shared(key), shared(value))).collect();
+    if bytes > MAX_SHARED_MAP {
+        return labels;
+    }
     LABELS.with_borrow_mut(|recent| recent.share(&labels, || labels.clone()))
 }
 
@@ -223,12 +229,17 @@ fn meta(meta: ObjectMeta) -> Option<(Version, Meta)> {
         uid: shared(&meta.uid.unwrap_or_default()),
         resource_version: meta.resource_version.unwrap_or_default().into(),
     };
-    let mut annotations = labels(meta.annotations);
-    annotations.remove(LAST_APPLIED);
+    let mut annotations = meta.annotations;
+    if let Some(annotations) = &mut annotations {
+        annotations.remove(LAST_APPLIED);
+    }
     let owners = meta.owner_references.into_iter().flatten();
     let owner = owners.filter(|owner| owner.kind == "Service").map(|o| shared(&o.uid)).next();
     let key = key(meta.namespace.as_deref(), &meta.name?);
-    Some((version, Meta { key, labels: labels(meta.labels), annotations, owner }))
+    Some((
+        version,
+        Meta { key, labels: labels(meta.labels), annotations: labels(annotations), owner },
+    ))
 }
 
 fn service_ports(ports: Option<Vec<v1::ServicePort>>) -> Vec<ServicePort> {

@@ -100,6 +100,15 @@ impl Cluster {
         all.iter().map(|object| object.view(resource, resource.storage)).collect()
     }
 
+    /// How many objects of a kind are as `holds` says, without a copy of them all.
+    pub fn count(&self, kind: &str, holds: impl Fn(&Value) -> bool) -> usize {
+        let all = {
+            let store = self.shared.store.lock().expect("whole");
+            store.all(resource_of(&store, kind).0, "")
+        };
+        all.iter().filter(|object| holds(&object.value)).count()
+    }
+
     /// Names of all objects of a kind in a namespace.
     pub fn names(&self, kind: &str, namespace: &str) -> Vec<String> {
         let store = self.shared.store.lock().expect("whole");

@@ -47,6 +47,11 @@ impl Sources {
         let environment = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
         Self { file, flags: Vec::new(), environment }
     }
+
+    /// Whether a configuration file was given, in one way or the other.
+    pub fn has_file(&self) -> bool {
+        environment::file(self).is_some()
+    }
 }
 
 /// The configuration file and what is in `config.d` beside it now, readable or not.

@@ -14,14 +14,11 @@ fn a_plan_names_every_object_and_writes_none() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let kubeconfig = pair.west.kubeconfig(&pair.west.token("plan", Rules::all()));
     std::fs::write(directory.path().join("kubeconfig"), kubeconfig).expect("written");
-    std::fs::write(
-        directory.path().join("gateway.toml"),
-        "[identity]\ncertificate = \"a\"\nkey = \"b\"\ntrust_anchors = [\"c\"]\n",
-    )
-    .expect("written");
     pair.west.reset_log();
+    // No configuration: a plan needs none.
     let output = Command::new(env!("CARGO_BIN_EXE_linkerd-gateway"))
-        .args(["mirror", "plan", "--config", "gateway.toml", "--kubeconfig", "kubeconfig"])
+        .args(["mirror", "plan", "--kubeconfig", "kubeconfig"])
+        .env_remove("LINKERD_GATEWAY_CONFIG")
         .current_dir(directory.path())
         .output()
         .expect("it runs");

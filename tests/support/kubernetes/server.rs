@@ -179,6 +179,7 @@ async fn serve(shared: &Arc<Shared>, listener: TcpListener, stop: &CancellationT
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => {
                 if let Ok((tcp, _)) = accepted {
@@ -196,8 +197,9 @@ async fn connection(shared: Arc<Shared>, tcp: TcpStream) {
     let mut signals = shared.signals.subscribe();
     let began = signals.borrow().disconnected;
     let is_cut = signals.wait_for(|signals| signals.disconnected != began);
-    // A failed wait is the end of the server.
+    // A failed wait is the end of the server. A cut comes before requests that were sent after it.
     tokio::select! {
+        biased;
         _ = is_cut => {}
         () = speak(&shared, tcp) => {}
     }

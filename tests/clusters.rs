@@ -15,6 +15,7 @@ mod safety;
 mod story;
 
 use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
 
 use pair::Pair;
 use support::cluster::Cluster;
@@ -42,8 +43,8 @@ fn fake(test: &str, story: fn(&Pair)) {
     story(&Pair::new(&west, &east, address, Box::new(servers)));
 }
 
-/// Runs a story between real servers.
-fn real(test: &str, story: fn(&Pair)) {
+/// Runs stories between real servers, one after the other: they share the clusters.
+fn real(stories: &[fn(&Pair)]) {
     let kubeconfig = |name: &str| {
         let file = std::env::var(name).ok()?;
         Some(
@@ -51,13 +52,17 @@ fn real(test: &str, story: fn(&Pair)) {
         )
     };
     let (Some(west), Some(east)) = (kubeconfig("WEST"), kubeconfig("EAST")) else {
-        skip(test, "needs two clusters: WEST and EAST name their kubeconfig files");
+        skip("real_clusters", "needs two clusters: WEST and EAST name their kubeconfig files");
         return;
     };
-    for kubeconfig in [&west, &east] {
-        pair::install_crd(&Cluster::new(kubeconfig));
+    let clusters = [&west, &east].map(|kubeconfig| Cluster::new(kubeconfig));
+    let installed = clusters.each_ref().map(pair::install_crd);
+    for story in stories {
+        story(&Pair::new(&west, &east, own_address(), Box::new(())));
     }
-    story(&Pair::new(&west, &east, own_address(), Box::new(())));
+    for (cluster, installed) in clusters.iter().zip(installed) {
+        pair::leave(cluster, installed);
+    }
 }
 
 /// The address by which this machine reaches others. Nothing is sent.
@@ -75,11 +80,11 @@ macro_rules! stories {
             fake(stringify!($name), $module::$name);
         })+
 
-        /// By `make test-cluster`, one after the other: they share the clusters.
+        /// By `make test-cluster`.
         #[test]
         #[ignore = "needs two clusters: make test-cluster"]
         fn real_clusters() {
-            $(real(stringify!($name), $module::$name);)+
+            real(&[$($module::$name),+]);
         }
     };
 }
@@ -91,4 +96,44 @@ stories! {
     safety::a_foreign_service_is_never_touched,
     safety::a_killed_mirror_converges_when_it_is_back,
     story::an_exported_service_is_mirrored_reached_and_withdrawn,
+}
+
+/// `make test-cluster` between two servers that are not in its process, have no Links yet, and one of
+/// which has no controllers.
+#[test]
+fn the_suite_for_real_clusters_runs_and_leaves_nothing() {
+    if !inside("the_suite_for_real_clusters_runs_and_leaves_nothing") {
+        return;
+    }
+    run(&format!("ip addr add {ADDRESS}/32 dev lo"));
+    run(&format!("ip route add default dev lo src {ADDRESS}"));
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let start = |name: &str, has_controllers| {
+        let options = Options { crds: Vec::new(), has_controllers, ..Options::default() };
+        let server = FakeApi::with(options);
+        let kubeconfig = server.kubeconfig(&server.token("test", Rules::all()));
+        let file = directory.path().join(name);
+        std::fs::write(&file, kubeconfig).expect("written");
+        (server, file)
+    };
+    let ((west, west_file), (east, east_file)) = (start("west", true), start("east", false));
+    let before = [&west, &east].map(|server| server.names("Namespace", ""));
+    let output = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--ignored", "--exact", "real_clusters", "--nocapture"])
+        .envs([("WEST", west_file), ("EAST", east_file), ("REQUIRE_ALL", "1".into())])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for (server, before) in [&west, &east].into_iter().zip(before) {
+        assert_eq!(server.names("Namespace", ""), before);
+        assert_eq!(server.names("CustomResourceDefinition", ""), Vec::<String>::new());
+        for kind in ["Service", "Endpoints", "EndpointSlice", "Secret", "Lease"] {
+            assert_eq!(server.names(kind, ""), Vec::<String>::new(), "{kind}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use crate::support::certs::TestCa;
@@ -43,7 +44,14 @@ impl Pair {
         pair.clean();
         for cluster in [&pair.west, &pair.east] {
             for name in [SYSTEM, APPS] {
-                if cluster.get("Namespace", "", name).is_none() {
+                let found = cluster.get("Namespace", "", name);
+                // Of a run that was cut off.
+                let is_going =
+                    found.as_ref().is_some_and(|n| n["status"]["phase"] == "Terminating");
+                if is_going {
+                    cluster.delete_namespaces(&[name]);
+                }
+                if is_going || found.is_none() {
                     cluster.create(&json!({
                         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
                     }));
@@ -100,7 +108,7 @@ impl Pair {
             "metadata": { "name": format!("cluster-credentials-{EAST}"), "namespace": SYSTEM },
             "stringData": { "kubeconfig": self.east.kubeconfig },
             // What stringData becomes on a server.
-            "data": { "kubeconfig": base64(self.east.kubeconfig.as_bytes()) },
+            "data": { "kubeconfig": ByteString(self.east.kubeconfig.clone().into_bytes()) },
         })
     }
 
@@ -180,27 +188,32 @@ impl Drop for Pair {
             return;
         }
         self.clean();
-        for cluster in [&self.west, &self.east] {
-            for name in [SYSTEM, APPS] {
-                cluster.delete("Namespace", "", name);
-            }
-        }
     }
 }
 
-/// The CRD that the project ships, unless the cluster has one.
-pub fn install_crd(cluster: &Cluster) {
-    let name = "links.multicluster.linkerd.io";
-    if cluster.get("CustomResourceDefinition", "", name).is_some() {
-        return;
+const CRD: &str = "links.multicluster.linkerd.io";
+
+/// The CRD that the project ships, unless the cluster has one. True when it had none.
+pub fn install_crd(cluster: &Cluster) -> bool {
+    if cluster.get("CustomResourceDefinition", "", CRD).is_some() {
+        return false;
     }
     let text = include_str!("../../config/crds/link.yaml");
     cluster.create(&serde_yaml_ng::from_str(text).expect("YAML"));
     cluster.wait("the Link's kind", |cluster| {
-        let crd = cluster.get("CustomResourceDefinition", "", name)?;
+        let crd = cluster.get("CustomResourceDefinition", "", CRD)?;
         let mut conditions = crd["status"]["conditions"].as_array()?.iter();
         conditions.find(|c| c["type"] == "Established" && c["status"] == "True").map(|_| ())
     });
+    true
+}
+
+/// Leaves a cluster as it was before the stories.
+pub fn leave(cluster: &Cluster, has_installed_crd: bool) {
+    cluster.delete_namespaces(&[SYSTEM, APPS]);
+    if has_installed_crd {
+        cluster.delete("CustomResourceDefinition", "", CRD);
+    }
 }
 
 fn write(directory: &Path, kubeconfig: &str) -> String {
@@ -212,19 +225,4 @@ fn write(directory: &Path, kubeconfig: &str) -> String {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     listener.local_addr().expect("bound").port()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
-        let word = word << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let index = (word >> (18 - 6 * place)) & 63;
-            let letter = char::from(ALPHABET[index as usize]);
-            text.push(if place > chunk.len() { '=' } else { letter });
-        }
-    }
-    text
 }

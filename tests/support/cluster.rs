@@ -26,6 +26,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("CustomResourceDefinition", "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
 ];
 
+/// How long controllers may take to finalize a namespace.
+const FINALIZATION: Duration = Duration::from_secs(10);
+
 /// One cluster.
 pub struct Cluster {
     runtime: Runtime,
@@ -123,6 +126,26 @@ impl Cluster {
             Ok(_) => true,
             Err(error) if error.code == 404 => false,
             Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// Deletes namespaces, which must be empty of what the caller made. Where no controllers are at
+    /// work nobody else finalizes them; where they are, they get the time to do so.
+    pub fn delete_namespaces(&self, names: &[&str]) {
+        for name in names {
+            self.delete("Namespace", "", name);
+        }
+        let until = Instant::now() + FINALIZATION;
+        for name in names {
+            while let Some(mut namespace) = self.get("Namespace", "", name) {
+                if Instant::now() > until {
+                    namespace["spec"]["finalizers"] = json!([]);
+                    let path = format!("{}/finalize", object_path("Namespace", "", name));
+                    self.send("PUT", &path, Some(&namespace))
+                        .unwrap_or_else(|error| panic!("{path}: {error}"));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     }
 

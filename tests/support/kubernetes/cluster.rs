@@ -80,7 +80,12 @@ impl Cluster {
     }
 
     fn how(&self) -> How {
-        How { is_test: true, is_dry_run: false, relaxed: self.shared.relaxed() }
+        How {
+            is_test: true,
+            is_dry_run: false,
+            has_controllers: true,
+            relaxed: self.shared.relaxed(),
+        }
     }
 
     /// An object by its kind (`Service`), plural (`services`) or qualified plural

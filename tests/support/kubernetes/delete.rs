@@ -32,8 +32,10 @@ pub fn delete(
             return Err(ApiError::conflict(&target.resource, &target.name, &why));
         }
     }
-    if !how.is_dry_run {
-        remove(store, target.place, &target.key());
+    match target.resource.check {
+        _ if how.is_dry_run => {}
+        Kind::Namespace if !how.has_controllers => terminate(store, target, &stored),
+        _ => drop(remove(store, target.place, &target.key())),
     }
     let mut details = json!({ "name": target.name, "kind": target.resource.plural,
         "uid": stored.value["metadata"]["uid"] });
@@ -54,6 +56,25 @@ pub fn collection(store: &mut Store, target: &Target, selector: &Selector, how: 
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" })
 }
 
+/// Marks a namespace: who is to empty it is not there.
+fn terminate(store: &mut Store, target: &Target, stored: &Stored) {
+    let mut value = stored.value.clone();
+    value["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    value["status"]["phase"] = "Terminating".into();
+    store.put(target.place, target.key(), value);
+}
+
+/// PUT of `/finalize`, without finalizers: a namespace that is being deleted goes.
+pub fn finalize(store: &mut Store, target: &Target, body: &Value) -> Result<Value, ApiError> {
+    let stored = target.find(store)?;
+    let finalizers = body["spec"]["finalizers"].as_array();
+    let is_free = finalizers.is_none_or(Vec::is_empty);
+    if is_free && stored.value["metadata"].get("deletionTimestamp").is_some() {
+        remove(store, target.place, &target.key());
+    }
+    Ok(stored.view(&target.resource, target.version))
+}
+
 /// Removes an object; with a Namespace goes what is in it, with a Service its cluster IP.
 pub fn remove(store: &mut Store, place: usize, key: &Key) -> Option<Arc<Stored>> {
     let kind = store.resource(place)?.check;
@@ -66,6 +87,9 @@ pub fn remove(store: &mut Store, place: usize, key: &Key) -> Option<Arc<Stored>>
                 }
             }
         }
+    }
+    if kind == Kind::CustomResourceDefinition {
+        store.uninstall(&key.1);
     }
     let removed = store.remove(place, key)?;
     if kind == Kind::Service {

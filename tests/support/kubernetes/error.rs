@@ -168,6 +168,16 @@ impl ApiError {
         Self::new(404, "NotFound", message, Self::about(resource, name))
     }
 
+    /// Nothing is created in a namespace that is being deleted.
+    pub fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let message = format!(
+            "{} \"{name}\" is forbidden: unable to create new content in namespace {namespace} \
+             because it is being terminated",
+            resource.qualified()
+        );
+        Self::forbidden(message, Self::about(resource, name))
+    }
+
     /// No such path: the group, version or resource is not served.
     pub fn no_such_path() -> Self {
         let message = "the server could not find the requested resource";

@@ -197,12 +197,17 @@ fn change(
 ) -> Result<Answer, ApiError> {
     let how = How {
         is_test: false,
+        has_controllers: shared.options.has_controllers,
         is_dry_run: !asked.query.first("dryRun").is_empty(),
         relaxed: shared.relaxed(),
     };
     let store = &mut *shared.store.lock().expect("whole");
     let (code, object) = match asked.access.verb {
         "create" => (StatusCode::CREATED, write::create(store, target, body, how)?),
+        "update" if asked.access.resource == "namespaces/finalize" => {
+            let namespace = delete::finalize(store, target, &body)?;
+            return Ok(Answer::Json(StatusCode::OK, namespace.to_string().into()));
+        }
         "update" => {
             let is_new = store.find(target.place, &target.key()).is_none();
             let mut create = asked.access.clone();

@@ -143,6 +143,7 @@ impl Asked {
         match sub {
             "" => {}
             "status" if target.has_status() => {}
+            "finalize" if plural == "namespaces" && access.verb == "update" => {}
             _ => return Err(ApiError::no_such_path()),
         }
         if target.is_status && !matches!(access.verb, "get" | "patch" | "update") {

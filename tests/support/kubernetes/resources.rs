@@ -9,6 +9,7 @@ pub enum Kind {
     ConfigMap,
     CoreEvent,
     Custom,
+    CustomResourceDefinition,
     EndpointSlice,
     Endpoints,
     Event,
@@ -53,13 +54,15 @@ impl Resource {
             Kind::CoreEvent => "Event".to_owned(),
             _ => format!("{check:?}"),
         };
-        let has_status = matches!(check, Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service);
+        let is_cluster_wide =
+            matches!(check, Kind::CustomResourceDefinition | Kind::Namespace | Kind::Node);
+        let has_status = is_cluster_wide || matches!(check, Kind::Pod | Kind::Service);
         Self {
             group: group.into(),
             plural: plural.into(),
             kind,
             check,
-            is_namespaced: !matches!(check, Kind::Namespace | Kind::Node),
+            is_namespaced: !is_cluster_wide,
             versions: vec![Version { name: "v1".into(), has_status, schema: Value::Null }],
             storage: 0,
             creates_on_update: matches!(
@@ -75,7 +78,7 @@ impl Resource {
     /// # Panics
     /// When `crd` is none: the test is wrong.
     pub fn custom(crd: &Value) -> Self {
-        assert_eq!(crd["kind"], "CustomResourceDefinition", "no CRD: {crd}");
+        assert!(crd["spec"]["versions"].is_array(), "no CRD: {crd}");
         let text = |value: &Value| value.as_str().expect("a string in the CRD").to_owned();
         let spec = &crd["spec"];
         let all = spec["versions"].as_array().expect("spec.versions");
@@ -128,6 +131,11 @@ pub fn built_in() -> Vec<Resource> {
         Resource::built_in("", "pods", Kind::Pod),
         Resource::built_in("", "secrets", Kind::Secret),
         Resource::built_in("", "services", Kind::Service),
+        Resource::built_in(
+            "apiextensions.k8s.io",
+            "customresourcedefinitions",
+            Kind::CustomResourceDefinition,
+        ),
         Resource::built_in("coordination.k8s.io", "leases", Kind::Lease),
         Resource::built_in("discovery.k8s.io", "endpointslices", Kind::EndpointSlice),
         Resource::built_in("events.k8s.io", "events", Kind::Event),

@@ -38,6 +38,9 @@ pub struct Options {
     pub allow_loopback: bool,
     /// CustomResourceDefinitions that are installed.
     pub crds: Vec<Value>,
+    /// Whether controllers are at work: without them a deleted namespace stays until someone
+    /// finalizes it.
+    pub has_controllers: bool,
     /// Changes that are remembered for watches.
     pub history: usize,
     /// A real server takes about a minute.
@@ -54,6 +57,7 @@ impl Default for Options {
             is_plain: false,
             allow_loopback: false,
             crds: vec![resources::linkerd_links()],
+            has_controllers: true,
             history: 50_000,
             bookmark_interval: Duration::from_secs(1),
             streams_lists: false,

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +43,7 @@ pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value,
         Kind::ConfigMap => through::<ConfigMap>(resource, body),
         Kind::CoreEvent => through::<CoreEvent>(resource, body),
         Kind::Custom => custom(resource, version, body),
+        Kind::CustomResourceDefinition => through::<CustomResourceDefinition>(resource, body),
         Kind::EndpointSlice => through::<EndpointSlice>(resource, body),
         Kind::Endpoints => through::<Endpoints>(resource, body),
         Kind::Event => through::<Event>(resource, body),
@@ -101,6 +103,9 @@ pub fn default(resource: &Resource, object: &mut Value) {
             for subset in subsets.into_iter().flatten() {
                 protocols(&mut subset["ports"]);
             }
+        }
+        Kind::CustomResourceDefinition => {
+            object["status"]["conditions"] = json!([{ "type": "Established", "status": "True" }]);
         }
         Kind::Namespace => set(&mut object["status"], "phase", "Active"),
         Kind::Pod => {

@@ -42,6 +42,8 @@ pub struct How {
     /// A test sets status and everything else in one step.
     pub is_test: bool,
     pub is_dry_run: bool,
+    /// [`super::Options::has_controllers`].
+    pub has_controllers: bool,
     pub relaxed: Relaxed,
 }
 
@@ -84,6 +86,9 @@ pub fn create(
     if target.resource.check == Kind::Service {
         allocate(store, target, &mut new, None, how)?;
     }
+    if target.resource.check == Kind::CustomResourceDefinition && !how.is_dry_run {
+        store.install(Resource::custom(&new));
+    }
     finish(store, target, new, how)
 }
 
@@ -103,10 +108,14 @@ fn name(store: &Store, target: &Target, new: &mut Value) -> Result<Target, ApiEr
         let namespaces = store.place_of(Kind::Namespace);
         let key = (String::new(), target.namespace.clone());
         if let Some(place) = namespaces
-            && store.find(place, &key).is_none()
             && let Some(resource) = store.resource(place)
         {
-            return Err(ApiError::not_found(resource, &target.namespace));
+            let Some(namespace) = store.find(place, &key) else {
+                return Err(ApiError::not_found(resource, &target.namespace));
+            };
+            if namespace.value["status"]["phase"] == "Terminating" {
+                return Err(ApiError::terminating(&target.resource, &target.name, &key.1));
+            }
         }
     }
     Ok(target)

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ impl Mirror {
 
     /// Until it has looked at `services` Services and has nothing left to do.
     pub fn wait_for(&self, services: usize) {
+        // It has told its admin port before it opens it.
+        std::thread::sleep(Duration::from_secs(1));
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         wait("the mirrored Services in /links", || {
             let view: Value = serde_json::from_str(&self.0.get("/links")).unwrap_or_default();

@@ -111,7 +111,7 @@ impl Local {
         let keys: BTreeSet<_> = own.chain(named).collect();
         let mut found = ObservedGroup::default();
         let observed = keys.iter().filter_map(|(kind, key)| inner.mirrors[place(*kind)].get(key));
-        observed.for_each(|observed| add(&mut found, observed));
+        observed.for_each(|observed| found.add((**observed).clone()));
         found
     }
 
@@ -244,15 +244,6 @@ fn place(kind: Kind) -> usize {
         Kind::Service => 0,
         Kind::Endpoints => 1,
         Kind::Slice => 2,
-    }
-}
-
-fn add(group: &mut ObservedGroup, observed: &Observed<Object>) {
-    let Observed { version, object } = observed.clone();
-    match object {
-        Object::Service(object) => group.services.push(Observed { version, object }),
-        Object::Endpoints(object) => group.endpoints.push(Observed { version, object }),
-        Object::Slice(object) => group.slices.push(Observed { version, object }),
     }
 }
 

@@ -156,14 +156,7 @@ fn everything(term: &Term, link: &LinkState, group: &GroupKey, desired: &Desired
     let services = desired.service_keys().cloned();
     let names: Vec<_> =
         services.chain(desired.slices.iter().map(|slice| slice.meta.key.clone())).collect();
-    for foreign in link.foreign_of(&names) {
-        let Observed { version, object } = foreign;
-        match object {
-            Object::Service(object) => observed.services.push(Observed { version, object }),
-            Object::Endpoints(object) => observed.endpoints.push(Observed { version, object }),
-            Object::Slice(object) => observed.slices.push(Observed { version, object }),
-        }
-    }
+    link.foreign_of(&names).into_iter().for_each(|foreign| observed.add(foreign));
     observed
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::object::{Meta, MirrorEndpoints, MirrorService, MirrorSlice, Observed};
+use super::object::{Meta, MirrorEndpoints, MirrorService, MirrorSlice, Object, Observed};
 use super::{keys, name};
 use crate::model::kubernetes::object::ObjectKey;
 
@@ -22,6 +22,18 @@ pub struct ObservedGroup {
     pub endpoints: Vec<Observed<MirrorEndpoints>>,
     /// EndpointSlices that we manage ([`keys::MANAGER`]).
     pub slices: Vec<Observed<MirrorSlice>>,
+}
+
+impl ObservedGroup {
+    /// Puts an object where its kind belongs.
+    pub fn add(&mut self, observed: Observed<Object>) {
+        let Observed { version, object } = observed;
+        match object {
+            Object::Service(object) => self.services.push(Observed { version, object }),
+            Object::Endpoints(object) => self.endpoints.push(Observed { version, object }),
+            Object::Slice(object) => self.slices.push(Observed { version, object }),
+        }
+    }
 }
 
 impl GroupKey {

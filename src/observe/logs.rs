@@ -155,7 +155,7 @@ fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Mutex;
+    use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
     use super::*;
@@ -179,6 +179,10 @@ mod tests {
 
     /// What `log` writes with these settings.
     fn lines(level: &str, json: bool, access: bool, log: impl FnOnce()) -> Vec<String> {
+        // What each place that logs is worth is remembered for the whole process, and computed anew
+        // for every subscriber: two at a time can miss a line.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let subscriber = subscriber(level, json, access, false, move || writer.clone());

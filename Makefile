@@ -12,7 +12,7 @@ BINARY = target/release/linkerd-gateway
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: certs-dev/ca.crt ## Build in release mode and run the demo gateway on 4143 and 4191
@@ -48,6 +48,12 @@ test-long: ## Run the tests that take minutes
 test-cluster: ## Run the mirror's stories between two real clusters: WEST=kubeconfig EAST=kubeconfig
 	$(if $(and $(WEST),$(EAST)),,$(error make test-cluster WEST=<kubeconfig> EAST=<kubeconfig>))
 	WEST=$(WEST) EAST=$(EAST) REQUIRE_ALL=1 $(CARGO) test --test clusters -- --ignored --nocapture
+
+.PHONY: test-apiserver
+test-apiserver: ## Run test-cluster between two real API servers, built from Debian's source (root, 5 min)
+	tests/apiserver/build.sh
+	$(CARGO) test --no-run --test clusters
+	tests/apiserver/run.sh $(MAKE) test-cluster
 
 .PHONY: soak
 soak: ## Mixed load for SOAK_SECONDS (3600): lost bytes, memory slope, descriptors

@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "clusters/accounts.rs"]
+mod accounts;
 #[path = "clusters/modes.rs"]
 mod modes;
 #[path = "clusters/pair.rs"]
@@ -132,7 +134,9 @@ fn the_suite_for_real_clusters_runs_and_leaves_nothing() {
     for (server, before) in [&west, &east].into_iter().zip(before) {
         assert_eq!(server.names("Namespace", ""), before);
         assert_eq!(server.names("CustomResourceDefinition", ""), Vec::<String>::new());
-        for kind in ["Service", "Endpoints", "EndpointSlice", "Secret", "Lease"] {
+        let of_stories = ["Service", "Endpoints", "EndpointSlice", "Secret", "Lease"];
+        let of_accounts = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role"];
+        for kind in of_stories.into_iter().chain(of_accounts) {
             assert_eq!(server.names(kind, ""), Vec::<String>::new(), "{kind}");
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
+use crate::accounts::Accounts;
 use crate::support::certs::TestCa;
 use crate::support::cluster::Cluster;
 use crate::support::gateway::{Builder, GATEWAY, Gateway};
@@ -22,6 +23,7 @@ pub struct Pair {
     pub west: Cluster,
     pub east: Cluster,
     pub ca: TestCa,
+    accounts: Accounts,
     address: IpAddr,
     /// The ports of east's gateway, for traffic and for probes.
     ports: [u16; 2],
@@ -33,32 +35,20 @@ impl Pair {
     /// Two clusters by their kubeconfigs, made ready and without leftovers. `address` is this
     /// machine's, neither loopback nor link-local.
     pub fn new(west: &str, east: &str, address: IpAddr, servers: Box<dyn std::any::Any>) -> Self {
-        let pair = Self {
-            west: Cluster::new(west),
-            east: Cluster::new(east),
+        let (west, east) = (Cluster::new(west), Cluster::new(east));
+        for cluster in [&west, &east] {
+            clean(cluster);
+            make_namespaces(cluster);
+        }
+        Self {
             ca: TestCa::new("clusters"),
+            accounts: Accounts::make(&west, &east),
+            west,
+            east,
             address,
             ports: [free_port(), free_port()],
             _servers: servers,
-        };
-        pair.clean();
-        for cluster in [&pair.west, &pair.east] {
-            for name in [SYSTEM, APPS] {
-                let found = cluster.get("Namespace", "", name);
-                // Of a run that was cut off.
-                let is_going =
-                    found.as_ref().is_some_and(|n| n["status"]["phase"] == "Terminating");
-                if is_going {
-                    cluster.delete_namespaces(&[name]);
-                }
-                if is_going || found.is_none() {
-                    cluster.create(&json!({
-                        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
-                    }));
-                }
-            }
         }
-        pair
     }
 
     /// This machine at `port`.
@@ -75,7 +65,7 @@ impl Pair {
     pub fn start_east(&self) -> Gateway {
         let [traffic, probes] = self.ports;
         let builder = Builder::new(&self.ca);
-        let kubeconfig = write(builder.path(), &self.east.kubeconfig);
+        let kubeconfig = write(builder.path(), &self.accounts.gateway);
         builder
             .configure(&format!(
                 "[gateway]\nlisten = [\"0.0.0.0:{traffic}\"]\nlame_duck = \"0s\"\n\
@@ -93,7 +83,7 @@ impl Pair {
     /// The same, not started yet.
     pub fn west_builder(&self, more: &str) -> Builder {
         let builder = Builder::new(&self.ca);
-        let kubeconfig = write(builder.path(), &self.west.kubeconfig);
+        let kubeconfig = write(builder.path(), &self.accounts.mirror);
         builder.configure(&format!(
             "[gateway]\nlisten = [\"127.0.0.1:0\"]\nenabled = false\n\
              [kubernetes]\nkubeconfig = \"{kubeconfig}\"\n\
@@ -103,12 +93,11 @@ impl Pair {
 
     /// The Secret with east's credentials.
     pub fn secret(&self) -> Value {
+        let kubeconfig = &self.accounts.remote;
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "mirror.linkerd.io/remote-kubeconfig",
             "metadata": { "name": format!("cluster-credentials-{EAST}"), "namespace": SYSTEM },
-            "stringData": { "kubeconfig": self.east.kubeconfig },
-            // What stringData becomes on a server.
-            "data": { "kubeconfig": ByteString(self.east.kubeconfig.clone().into_bytes()) },
+            "data": { "kubeconfig": ByteString(kubeconfig.clone().into_bytes()) },
         })
     }
 
@@ -162,24 +151,6 @@ impl Pair {
             "endpoints": [{ "addresses": [ip], "conditions": { "ready": true } }],
         }));
     }
-
-    /// Deletes all that tests may have left in both clusters. Content goes one by one: who deletes
-    /// the content of a namespace is the controller manager, which may not be there.
-    fn clean(&self) {
-        let mirrors = "mirror.linkerd.io/mirrored-service";
-        for cluster in [&self.west, &self.east] {
-            for namespace in [SYSTEM, APPS] {
-                for kind in ["Link", "Service", "Endpoints", "EndpointSlice", "Secret", "Lease"] {
-                    for object in cluster.list(kind, namespace, "") {
-                        let name = object["metadata"]["name"].as_str().expect("a name");
-                        cluster.delete(kind, namespace, name);
-                    }
-                }
-            }
-            let left = cluster.list("Service", APPS, mirrors);
-            assert!(left.is_empty(), "{left:?}");
-        }
-    }
 }
 
 impl Drop for Pair {
@@ -187,7 +158,39 @@ impl Drop for Pair {
         if std::thread::panicking() {
             return;
         }
-        self.clean();
+        clean(&self.west);
+        clean(&self.east);
+    }
+}
+
+/// Deletes all that stories may have left in a cluster. Content goes one by one: who deletes the
+/// content of a namespace is the controller manager, which may not be there.
+fn clean(cluster: &Cluster) {
+    for namespace in [SYSTEM, APPS] {
+        for kind in ["Link", "Service", "Endpoints", "EndpointSlice", "Secret", "Lease"] {
+            for object in cluster.list(kind, namespace, "") {
+                let name = object["metadata"]["name"].as_str().expect("a name");
+                cluster.delete(kind, namespace, name);
+            }
+        }
+    }
+    let left = cluster.list("Service", APPS, "mirror.linkerd.io/mirrored-service");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn make_namespaces(cluster: &Cluster) {
+    for name in [SYSTEM, APPS] {
+        let found = cluster.get("Namespace", "", name);
+        // Of a run that was cut off.
+        let is_going = found.as_ref().is_some_and(|n| n["status"]["phase"] == "Terminating");
+        if is_going {
+            cluster.delete_namespaces(&[name]);
+        }
+        if is_going || found.is_none() {
+            cluster.create(&json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
+            }));
+        }
     }
 }
 
@@ -210,6 +213,7 @@ pub fn install_crd(cluster: &Cluster) -> bool {
 
 /// Leaves a cluster as it was before the stories.
 pub fn leave(cluster: &Cluster, has_installed_crd: bool) {
+    Accounts::remove(cluster);
     cluster.delete_namespaces(&[SYSTEM, APPS]);
     if has_installed_crd {
         cluster.delete("CustomResourceDefinition", "", CRD);

@@ -20,7 +20,12 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("Pod", "/api/v1", "pods"),
     ("Secret", "/api/v1", "secrets"),
     ("Service", "/api/v1", "services"),
+    ("ServiceAccount", "/api/v1", "serviceaccounts"),
     ("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
+    ("ClusterRole", "/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    ("ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+    ("Role", "/apis/rbac.authorization.k8s.io/v1", "roles"),
+    ("RoleBinding", "/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     ("Lease", "/apis/coordination.k8s.io/v1", "leases"),
     ("Link", "/apis/multicluster.linkerd.io/v1alpha3", "links"),
     ("CustomResourceDefinition", "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
@@ -147,6 +152,34 @@ impl Cluster {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
+    }
+
+    /// A kubeconfig for this cluster with a token of a service account.
+    pub fn account(&self, namespace: &str, name: &str) -> String {
+        let path = format!("{}/token", object_path("ServiceAccount", namespace, name));
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": { "expirationSeconds": 3600 },
+        });
+        let answer = self.send("POST", &path, Some(&request));
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut config: Value = serde_yaml_ng::from_str(&self.kubeconfig).expect("YAML");
+        for user in config["users"].as_array_mut().expect("users") {
+            user["user"] = json!({ "token": answer["status"]["token"] });
+        }
+        config.to_string()
+    }
+
+    /// Waits until this account may list objects of a kind in all namespaces: authorizers learn of
+    /// new bindings by watches.
+    pub fn wait_allowed(&self, kind: &str) {
+        self.wait(&format!("the right to list {kind}"), |cluster| {
+            match cluster.send("GET", &collection(kind, None), None) {
+                Ok(_) => Some(()),
+                Err(error) if error.code == 403 => None,
+                Err(error) => panic!("{kind}: {error}"),
+            }
+        });
     }
 
     /// Waits until `find` finds something.

@@ -15,6 +15,7 @@
 //! demand), finalizers, server-side apply, JSON patch and strategic merge patch (415), conversion
 //! webhooks, admission.
 
+pub mod accounts;
 pub mod addresses;
 pub mod cluster;
 pub mod delete;

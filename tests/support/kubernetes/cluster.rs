@@ -212,10 +212,7 @@ impl Cluster {
 
     /// A token with these rules. The name is how refusals and the log call its holder.
     pub fn token(&self, name: &str, rules: Rules) -> String {
-        let token = format!("token-{name}-{:016x}", fastrand::u64(..));
-        let account = Account { name: name.into(), rules };
-        self.shared.accounts.lock().expect("whole").insert(token.clone(), account);
-        token
+        self.shared.new_token(Account { name: name.into(), rules })
     }
 
     /// Makes a token unknown.

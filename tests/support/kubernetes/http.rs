@@ -14,6 +14,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 
+use super::accounts;
 use super::cluster::Cluster;
 use super::delete;
 use super::discovery;
@@ -77,6 +78,7 @@ async fn respond(
         shared.log.lock().expect("whole").deny(&account.name, &asked.access);
     }
     if asked.access.verb == "create"
+        && asked.access.name.is_empty()
         && let Ok(body) = &parsed
     {
         // To faults and in the log a new object has its name; to RBAC it had none.
@@ -203,6 +205,10 @@ fn change(
     };
     let store = &mut *shared.store.lock().expect("whole");
     let (code, object) = match asked.access.verb {
+        "create" if asked.access.resource == "serviceaccounts/token" => {
+            let request = accounts::request_token(shared, store, target)?;
+            return Ok(Answer::Json(StatusCode::CREATED, request.to_string().into()));
+        }
         "create" => (StatusCode::CREATED, write::create(store, target, body, how)?),
         "update" if asked.access.resource == "namespaces/finalize" => {
             let namespace = delete::finalize(store, target, &body)?;

@@ -66,10 +66,16 @@ impl Rules {
     /// What the bindings in `yaml` give to the service account `account` (`namespace/name`): a
     /// ClusterRole bound by a RoleBinding holds in that namespace only.
     pub fn of_account(yaml: &str, account: &str) -> Self {
+        let found = Self::bound(&documents(yaml), account);
+        assert!(!found.rules.is_empty(), "nothing is bound to {account} in:\n{yaml}");
+        found
+    }
+
+    /// The same of objects.
+    pub fn bound(objects: &[Value], account: &str) -> Self {
         let (namespace, name) = account.split_once('/').expect("namespace/name");
-        let documents = documents(yaml);
         let mut rules = Vec::new();
-        for binding in &documents {
+        for binding in objects {
             let within = match binding["kind"].as_str() {
                 Some("ClusterRoleBinding") => None,
                 Some("RoleBinding") => Some(namespace_of(binding, namespace)),
@@ -93,11 +99,10 @@ impl Rules {
                     role["kind"] == "ClusterRole" || Some(namespace_of(role, namespace)) == within;
                 is_named && is_there
             };
-            let role = documents.iter().find(is_role);
+            let role = objects.iter().find(is_role);
             let role = role.unwrap_or_else(|| panic!("a binding of no role: {reference}"));
             rules.extend(rules_of(role, within.as_deref()));
         }
-        assert!(!rules.is_empty(), "nothing is bound to {account} in:\n{yaml}");
         Self { is_all: false, rules }
     }
 

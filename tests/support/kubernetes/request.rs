@@ -87,7 +87,11 @@ impl Asked {
             _ => return Err(ApiError::no_such_path()),
         };
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let verb = verb(request.method(), name, query.is_true("watch"))?;
+        let verb = match sub {
+            // Made anew, of an account that is there.
+            "token" => verb(request.method(), "", false)?,
+            _ => verb(request.method(), name, query.is_true("watch"))?,
+        };
         let resource = if sub.is_empty() { plural.into() } else { format!("{plural}/{sub}") };
         let mut name = decode(name);
         if name.is_empty() && matches!(verb, "deletecollection" | "list" | "watch") {
@@ -126,7 +130,7 @@ impl Asked {
         let version = resource.versions.iter().position(|v| v.name == self.version);
         let version = version.ok_or_else(ApiError::no_such_path)?;
         let is_collection = matches!(access.verb, "deletecollection" | "list" | "watch");
-        let is_named = !is_collection && access.verb != "create";
+        let is_named = !is_collection && (access.verb != "create" || sub == "token");
         let target = Target {
             place,
             resource: resource.clone(),
@@ -143,6 +147,7 @@ impl Asked {
         match sub {
             "" => {}
             "status" if target.has_status() => {}
+            "token" if plural == "serviceaccounts" && access.verb == "create" => {}
             "finalize" if plural == "namespaces" && access.verb == "update" => {}
             _ => return Err(ApiError::no_such_path()),
         }

@@ -3,9 +3,13 @@
 
 use serde_json::{Value, json};
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// How a kind is checked and defaulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    ClusterRole,
+    ClusterRoleBinding,
     ConfigMap,
     CoreEvent,
     Custom,
@@ -17,8 +21,11 @@ pub enum Kind {
     Namespace,
     Node,
     Pod,
+    Role,
+    RoleBinding,
     Secret,
     Service,
+    ServiceAccount,
 }
 
 /// One served version of a resource.
@@ -54,9 +61,22 @@ impl Resource {
             Kind::CoreEvent => "Event".to_owned(),
             _ => format!("{check:?}"),
         };
-        let is_cluster_wide =
-            matches!(check, Kind::CustomResourceDefinition | Kind::Namespace | Kind::Node);
-        let has_status = is_cluster_wide || matches!(check, Kind::Pod | Kind::Service);
+        let has_status = matches!(
+            check,
+            Kind::CustomResourceDefinition
+                | Kind::Namespace
+                | Kind::Node
+                | Kind::Pod
+                | Kind::Service
+        );
+        let is_cluster_wide = matches!(
+            check,
+            Kind::ClusterRole
+                | Kind::ClusterRoleBinding
+                | Kind::CustomResourceDefinition
+                | Kind::Namespace
+                | Kind::Node
+        );
         Self {
             group: group.into(),
             plural: plural.into(),
@@ -130,6 +150,7 @@ pub fn built_in() -> Vec<Resource> {
         Resource::built_in("", "nodes", Kind::Node),
         Resource::built_in("", "pods", Kind::Pod),
         Resource::built_in("", "secrets", Kind::Secret),
+        Resource::built_in("", "serviceaccounts", Kind::ServiceAccount),
         Resource::built_in("", "services", Kind::Service),
         Resource::built_in(
             "apiextensions.k8s.io",
@@ -139,6 +160,10 @@ pub fn built_in() -> Vec<Resource> {
         Resource::built_in("coordination.k8s.io", "leases", Kind::Lease),
         Resource::built_in("discovery.k8s.io", "endpointslices", Kind::EndpointSlice),
         Resource::built_in("events.k8s.io", "events", Kind::Event),
+        Resource::built_in(RBAC, "clusterrolebindings", Kind::ClusterRoleBinding),
+        Resource::built_in(RBAC, "clusterroles", Kind::ClusterRole),
+        Resource::built_in(RBAC, "rolebindings", Kind::RoleBinding),
+        Resource::built_in(RBAC, "roles", Kind::Role),
     ]
 }
 

@@ -111,6 +111,13 @@ impl Shared {
         Relaxed { loopback: self.options.allow_loopback }
     }
 
+    /// A token that nobody can guess.
+    pub fn new_token(&self, account: Account) -> String {
+        let token = format!("token-{}-{:016x}", account.name.replace(':', "-"), fastrand::u64(..));
+        self.accounts.lock().expect("whole").insert(token.clone(), account);
+        token
+    }
+
     /// Wakes the watches after changes.
     pub fn changed(&self) {
         let version = self.store.lock().expect("whole").version;

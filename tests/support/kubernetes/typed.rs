@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event as CoreEvent, Namespace, Node, Pod, Secret, Service,
+    ConfigMap, Endpoints, Event as CoreEvent, Namespace, Node, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value,
     let names: Vec<String> =
         fields.iter().filter(|f| !f.1.is_null()).map(|f| f.0.clone()).collect();
     let mut object = match resource.check {
+        Kind::ClusterRole => through::<ClusterRole>(resource, body),
+        Kind::ClusterRoleBinding => through::<ClusterRoleBinding>(resource, body),
         Kind::ConfigMap => through::<ConfigMap>(resource, body),
         Kind::CoreEvent => through::<CoreEvent>(resource, body),
         Kind::Custom => custom(resource, version, body),
@@ -51,8 +54,11 @@ pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value,
         Kind::Namespace => through::<Namespace>(resource, body),
         Kind::Node => through::<Node>(resource, body),
         Kind::Pod => through::<Pod>(resource, body),
+        Kind::Role => through::<Role>(resource, body),
+        Kind::RoleBinding => through::<RoleBinding>(resource, body),
         Kind::Secret => through::<Secret>(resource, body),
         Kind::Service => through::<Service>(resource, body),
+        Kind::ServiceAccount => through::<ServiceAccount>(resource, body),
     }?;
     // A server would only warn. To a test it is a mistake of the program.
     let unknown = names.iter().find(|name| object.get(name.as_str()).is_none());

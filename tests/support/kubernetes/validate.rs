@@ -38,7 +38,14 @@ pub fn object(
         Kind::Endpoints => endpoints::endpoints(&mut causes, new, relaxed),
         Kind::Event => other::event(&mut causes, new, old),
         Kind::Lease => other::lease(&mut causes, new),
-        Kind::CustomResourceDefinition | Kind::Namespace | Kind::Node => {}
+        Kind::ClusterRole
+        | Kind::ClusterRoleBinding
+        | Kind::CustomResourceDefinition
+        | Kind::Namespace
+        | Kind::Node
+        | Kind::Role
+        | Kind::RoleBinding
+        | Kind::ServiceAccount => {}
         Kind::Pod => other::pod(&mut causes, new),
         Kind::Secret => other::secret(&mut causes, new, old),
         Kind::Service => service::check(&mut causes, new, old),

@@ -49,11 +49,14 @@ test-cluster: ## Run the mirror's stories between two real clusters: WEST=kubeco
 	$(if $(and $(WEST),$(EAST)),,$(error make test-cluster WEST=<kubeconfig> EAST=<kubeconfig>))
 	WEST=$(WEST) EAST=$(EAST) REQUIRE_ALL=1 $(CARGO) test --test clusters -- --ignored --nocapture
 
+# What validation refuses, the fake API server must refuse as the real one does. Not comparable are
+# addresses in slices (1.20 looks less closely), and what only the fake can do.
 .PHONY: test-apiserver
 test-apiserver: ## Run test-cluster between two real API servers, built from Debian's source (root, 5 min)
 	tests/apiserver/build.sh
-	$(CARGO) test --no-run --test clusters
-	tests/apiserver/run.sh $(MAKE) test-cluster
+	$(CARGO) test --no-run --test clusters --test fake_api
+	tests/apiserver/run.sh sh -c '$(MAKE) test-cluster && APISERVER=$$EAST $(CARGO) test \
+		--test fake_api validation:: -- --test-threads 1 --skip loopback --skip slices --skip events_say'
 
 .PHONY: soak
 soak: ## Mixed load for SOAK_SECONDS (3600): lost bytes, memory slope, descriptors

@@ -10,6 +10,7 @@ if [ -z "${INSIDE_APISERVERS:-}" ]; then
 fi
 programs=$PWD/target/apiserver
 address=10.78.0.1
+rm -rf "$programs/failed"
 work=$(mktemp -d)
 pids=()
 finish() {
@@ -21,7 +22,6 @@ finish() {
         wait "${pids[i]}" 2>/dev/null || true
     done
     if [ "$status" != 0 ]; then
-        rm -rf "$programs/failed"
         mkdir "$programs/failed"
         (cd "$work" && cp --parents ./*/*.log "$programs/failed")
         echo "apiserver: failed; the servers' logs are in $programs/failed" >&2
@@ -66,6 +66,7 @@ serve() {
         --service-account-signing-key-file accounts.key --service-account-key-file accounts.key \
         --service-cluster-ip-range 10.96.0.0/16 \
         --enable-admission-plugins OwnerReferencesPermissionEnforcement \
+        --disable-admission-plugins ServiceAccount \
         --feature-gates EndpointSliceTerminatingCondition=true,EndpointSliceNodeName=true
     cat >kubeconfig <<EOF
 apiVersion: v1

@@ -127,6 +127,17 @@ impl Pair {
         })
     }
 
+    /// Whether west's CRD has the conditions that are ours.
+    pub fn keeps_conditions(&self) -> bool {
+        let Some(crd) = self.west.get("CustomResourceDefinition", "", CRD) else {
+            // Ours, which a fake server was started with.
+            return true;
+        };
+        let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+        let status = "/schema/openAPIV3Schema/properties/status/properties/conditions";
+        versions.filter(|version| version["storage"] == true).any(|v| v.pointer(status).is_some())
+    }
+
     /// Puts Secret and Link in place.
     pub fn join(&self, link: &Value) {
         self.west.apply(&self.secret());

@@ -29,6 +29,8 @@ pub const MERGE: &str = "application/merge-patch+json";
 pub struct Plain {
     pub api: FakeApi,
     pub token: String,
+    /// Asked instead of it: a real server, whose answers to single requests must be the same.
+    real: Option<kube::Client>,
 }
 
 /// A complete answer.
@@ -66,12 +68,15 @@ impl Answer {
         (code, reason)
     }
 
-    /// The fields of a 422.
+    /// The fields of a 422, each once.
     pub fn fields(&self) -> Vec<String> {
         assert_eq!(self.why(), (422, "Invalid".into()), "{self:?}");
         let status = self.json();
         let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
-        causes.iter().map(|cause| cause["field"].as_str().unwrap_or_default().to_owned()).collect()
+        let field = |cause: &Value| cause["field"].as_str().unwrap_or_default().to_owned();
+        let mut fields: Vec<_> = causes.iter().map(field).collect();
+        fields.dedup();
+        fields
     }
 }
 
@@ -84,7 +89,27 @@ impl Plain {
         let api = FakeApi::with(Options { is_plain: true, ..options });
         api.create(objects::namespace("test"));
         let token = api.token("admin", Rules::all());
-        Self { api, token }
+        let real = std::env::var("APISERVER").ok().map(|file| {
+            let text = std::fs::read_to_string(&file);
+            client_of(&text.unwrap_or_else(|error| panic!("APISERVER={file}: {error}")))
+        });
+        let plain = Self { api, token, real };
+        if plain.real.is_some() {
+            plain.clean();
+        }
+        plain
+    }
+
+    /// A real server outlives a test.
+    fn clean(&self) {
+        self.post("/api/v1/namespaces", &objects::namespace("test"));
+        for kind in ["configmaps", "endpoints", "secrets", "services"] {
+            let all = format!("/api/v1/namespaces/test/{kind}");
+            for object in self.get(&all).ok()["items"].as_array().into_iter().flatten() {
+                let name = object["metadata"]["name"].as_str().expect("a name");
+                self.delete(&format!("{all}/{name}"), &json!({})).ok();
+            }
+        }
     }
 
     /// Sends a request, and returns the answer's head and body to come.
@@ -111,6 +136,9 @@ impl Plain {
 
     /// A request as text, and its complete answer.
     pub fn text(&self, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
+        if let Some(client) = &self.real {
+            return ask(client, method, path, content_type, body);
+        }
         run(async {
             let sent = self.send(method, path, content_type, body.to_owned());
             let response = timeout(PATIENCE, sent).await.expect("an answer").expect("an answer");
@@ -162,10 +190,28 @@ impl Deref for Plain {
     }
 }
 
+/// A request of a real server, and its complete answer.
+fn ask(client: &kube::Client, method: &str, path: &str, content: &str, body: &str) -> Answer {
+    let request = Request::builder().method(method).uri(path).header("content-type", content);
+    let request = request.body(kube::client::Body::from(body.as_bytes().to_vec()));
+    run(async {
+        let sent = client.send(request.expect("a request"));
+        let response = timeout(PATIENCE, sent).await.expect("in time").expect("an answer");
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("whole").to_bytes().to_vec();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        Answer { status: head.status, headers: head.headers, text }
+    })
+}
+
 /// A client by the kubeconfig of a token.
 pub fn client(api: &FakeApi, token: &str) -> kube::Client {
+    client_of(&api.kubeconfig(token))
+}
+
+fn client_of(kubeconfig: &str) -> kube::Client {
     run(async {
-        let kubeconfig = Kubeconfig::from_yaml(&api.kubeconfig(token)).expect("a kubeconfig");
+        let kubeconfig = Kubeconfig::from_yaml(kubeconfig).expect("a kubeconfig");
         let options = KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
         let mut config = config.expect("a configuration");

@@ -258,42 +258,6 @@ fn unknown_fields_below_are_dropped() {
 }
 
 #[test]
-fn endpoints_are_stored_in_an_order_of_the_servers() {
-    let api = Plain::start();
-    let path = "/api/v1/namespaces/test/endpoints";
-    let port = |name: &str, port: u16| json!({ "name": name, "port": port, "protocol": "TCP" });
-    let ip = |text: &str| json!({ "ip": text });
-    let (a, b) = (port("a", 1), port("b", 2));
-    let (eight, nine, ten) = (ip("192.0.2.8"), ip("192.0.2.9"), ip("192.0.2.10"));
-    let subsets = json!([
-        { "addresses": [ten, nine], "ports": [a.clone(), b.clone()] },
-        { "addresses": [nine, eight], "ports": [b.clone(), a.clone()] },
-        { "notReadyAddresses": [ten], "ports": [a.clone(), b.clone()] },
-    ]);
-    let body = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "web" },
-        "subsets": subsets });
-    let made = api.post(path, &body).ok();
-    let subsets = made["subsets"].as_array().expect("subsets");
-    assert_eq!(subsets.len(), 1, "{made}");
-    assert_eq!(subsets[0]["addresses"], json!([eight, nine]));
-    // An address that is both is not ready.
-    assert_eq!(subsets[0]["notReadyAddresses"], json!([ten]));
-    assert_eq!(subsets[0]["ports"].as_array().map(Vec::len), Some(2));
-    let other = json!({ "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "other" },
-        "subsets": [{ "addresses": [ten], "ports": [a.clone(), b.clone()] },
-            { "addresses": [nine], "ports": [a] }] });
-    let other = api.post(path, &other).ok();
-    let of_b = other["subsets"].as_array().expect("subsets").iter().find(|s| s["ports"][0] == b);
-    assert_eq!(of_b.expect("port b")["addresses"], json!([ten]), "{other}");
-    assert_eq!(other["subsets"].as_array().map(Vec::len), Some(2), "a subset for each port");
-    let version = api.version();
-    let mut again = body;
-    again["metadata"] = made["metadata"].clone();
-    api.put(&format!("{path}/web"), &again).ok();
-    assert_eq!(api.version(), version, "the same in another order is no change");
-}
-
-#[test]
 fn a_dry_run_changes_nothing() {
     let api = Plain::start();
     let version = api.version();

@@ -2,8 +2,6 @@
 //! fields that the kind does not have are dropped, defaults are filled in. Called by `write` before
 //! `validate`.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event as CoreEvent, Namespace, Node, Pod, Secret, Service, ServiceAccount,
@@ -15,14 +13,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::resources::{Kind, Resource};
 use super::schema;
-
-/// Addresses behind a port, by keys that sort them, and whether each is ready.
-type Behind = BTreeMap<String, (Value, bool)>;
 
 /// Decodes `body`, which must say what it is, into an object without `apiVersion` and `kind`.
 pub fn decode(resource: &Resource, version: usize, body: Value) -> Result<Value, ApiError> {
@@ -179,80 +174,4 @@ fn service(object: &mut Value) {
         set(spec, "externalTrafficPolicy", "Cluster");
     }
     set(&mut object["status"], "loadBalancer", json!({}));
-}
-
-/// A server stores Endpoints in an order of its own: addresses sorted and each once (not ready wins),
-/// ports with the same addresses behind them in one subset, and ports in an order that nobody chose.
-pub fn repack(object: &mut Value) {
-    let mut by_port: BTreeMap<String, (Value, Behind)> = BTreeMap::new();
-    for subset in object["subsets"].as_array().into_iter().flatten() {
-        // A subset without ports keeps its addresses.
-        let ports = match subset["ports"].as_array() {
-            Some(ports) if !ports.is_empty() => ports.clone(),
-            _ => vec![Value::Null],
-        };
-        for port in ports {
-            let key = scrambled(&port);
-            let (_, behind) = by_port.entry(key).or_insert_with(|| (port, Behind::new()));
-            for (list, ready) in [("addresses", true), ("notReadyAddresses", false)] {
-                for address in subset[list].as_array().into_iter().flatten() {
-                    let key =
-                        format!("{} {}", sortable(&address["ip"]), address["targetRef"]["uid"]);
-                    let known = behind.entry(key).or_insert_with(|| (address.clone(), ready));
-                    known.1 &= ready;
-                }
-            }
-        }
-    }
-    let mut subsets: Vec<(Behind, Vec<Value>)> = Vec::new();
-    for (port, behind) in by_port.into_values() {
-        let is_same = |of: &Behind| {
-            let states = |of: &Behind| of.iter().map(|(k, (_, r))| (k.clone(), *r)).collect();
-            let (left, right): (Vec<_>, Vec<_>) = (states(of), states(&behind));
-            left == right
-        };
-        match subsets.iter_mut().find(|(of, _)| is_same(of)) {
-            Some((_, ports)) => ports.push(port),
-            None => subsets.push((behind, vec![port])),
-        }
-    }
-    let subsets: Vec<_> = subsets.into_iter().map(subset).collect();
-    match subsets.is_empty() {
-        true => drop(object.as_object_mut().map(|fields| fields.remove("subsets"))),
-        false => object["subsets"] = subsets.into(),
-    }
-}
-
-fn subset((behind, ports): (Behind, Vec<Value>)) -> Value {
-    let mut subset = Map::new();
-    for (name, wanted) in [("addresses", true), ("notReadyAddresses", false)] {
-        let of_state = behind.values().filter(|(_, ready)| *ready == wanted);
-        let list: Vec<_> = of_state.map(|(address, _)| address.clone()).collect();
-        if !list.is_empty() {
-            subset.insert(name.into(), list.into());
-        }
-    }
-    if ports.iter().all(|port| !port.is_null()) {
-        subset.insert("ports".into(), ports.into());
-    }
-    subset.into()
-}
-
-/// Addresses are sorted by their bytes.
-fn sortable(ip: &Value) -> String {
-    let text = ip.as_str().unwrap_or_default();
-    let bytes = match text.parse() {
-        Ok(std::net::IpAddr::V4(ip)) => ip.to_ipv6_mapped().octets(),
-        Ok(std::net::IpAddr::V6(ip)) => ip.octets(),
-        Err(_) => return text.to_owned(),
-    };
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Ports are sorted by a hash: FNV-1a here.
-fn scrambled(port: &Value) -> String {
-    let text = port.to_string();
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
-    format!("{hash:016x} {text}")
 }

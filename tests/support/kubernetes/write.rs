@@ -190,9 +190,6 @@ pub fn update(
         keep_address(&mut new, &old);
     }
     check(target, &new, Some(&old), how)?;
-    if target.resource.check == Kind::Endpoints {
-        typed::repack(&mut new);
-    }
     if target.resource.check == Kind::Service && !target.is_status {
         allocate(store, target, &mut new, Some(&old), how)?;
     }
@@ -323,9 +320,6 @@ fn finish(
     mut new: Value,
     how: How,
 ) -> Result<Arc<Stored>, ApiError> {
-    if target.resource.check == Kind::Endpoints {
-        typed::repack(&mut new);
-    }
     if target.version != target.resource.storage {
         // What another version wrote is completed by the stored one's defaults.
         schema::default(&mut new, &target.resource.versions[target.resource.storage].schema);

@@ -51,11 +51,14 @@ fn object_name(resource: &Resource, name: &str) -> Checked {
 
 fn owners(causes: &mut Causes, owners: &Value) {
     let mut controllers = 0;
-    for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
+    for owner in owners.as_array().into_iter().flatten() {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                let path = format!("metadata.ownerReferences[{index}].{field}");
-                causes.invalid(path, "", "must not be empty");
+                causes.invalid(
+                    format!("metadata.ownerReferences.{field}"),
+                    "",
+                    "must not be empty",
+                );
             }
         }
         controllers += usize::from(owner["controller"] == true);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::pair::{APPS, EAST, Pair};
+use crate::pair::{APPS, EAST, Pair, SYSTEM};
 use crate::support::backend;
 use crate::support::client::{Client, half_close, header_for, read_all, refusal};
 
@@ -30,6 +30,13 @@ pub fn an_exported_service_is_mirrored_reached_and_withdrawn(pair: &Pair) {
     assert_eq!(annotations["mirror.linkerd.io/remote-svc-fq-name"], TARGET);
     assert_eq!(ready(pair, "addresses"), [pair.gateway()]);
     assert_eq!(slices(pair), [(pair.gateway(), true)]);
+    west_cluster.wait("the Link's status", |west| {
+        let link = west.get("Link", SYSTEM, EAST)?;
+        let service = &link["status"]["mirrorServices"][0];
+        let is_said = service["remoteRef"]["name"] == "podinfo"
+            && service["conditions"][0]["reason"] == "Mirrored";
+        is_said.then_some(())
+    });
     assert!(west_cluster.get("Service", APPS, "secret-east").is_none());
 
     // What a client in west does: the address of the Endpoints, the name of the annotation.

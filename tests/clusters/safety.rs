@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::pair::{APPS, Pair};
+use crate::pair::{APPS, Pair, SYSTEM};
+
+/// Longer than anything that writes again waits.
+const REST: Duration = Duration::from_secs(5);
 
 /// A Service that is not a mirror and has a mirror's name stays as it is, whatever happens.
 pub fn a_foreign_service_is_never_touched(pair: &Pair) {
@@ -39,9 +42,8 @@ pub fn a_killed_mirror_converges_when_it_is_back(pair: &Pair) {
     pair.join(&pair.link());
     let mirrors = |pair: &Pair| {
         let all = pair.west.list("Service", APPS, "mirror.linkerd.io/mirrored-service");
-        let name = |service: &serde_json::Value| {
-            service["metadata"]["name"].as_str().unwrap_or_default().to_owned()
-        };
+        let name =
+            |service: &Value| service["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let mut names: Vec<_> = all.iter().map(name).collect();
         names.sort();
         names
@@ -64,4 +66,37 @@ pub fn a_killed_mirror_converges_when_it_is_back(pair: &Pair) {
         let slices = west.list("EndpointSlice", APPS, "endpointslice.kubernetes.io/managed-by");
         ((full.count(), slices.len()) == (8, 8)).then_some(())
     });
+}
+
+/// What a server or its controllers add to objects is not fought over: everything rests.
+pub fn a_steady_state_is_left_alone(pair: &Pair) {
+    pair.serve("podinfo", &json!({ "mirror.linkerd.io/exported": "true" }), pair.at(1));
+    pair.serve("flat", &json!({ "mirror.linkerd.io/exported": "remote-discovery" }), pair.at(1));
+    pair.serve("shared", &json!({ "mirror.linkerd.io/federated": "member" }), pair.at(1));
+    let _east = pair.start_east();
+    pair.join(&pair.link());
+    let _west = pair.start_west("");
+    let versions = |pair: &Pair| {
+        let mut all = Vec::new();
+        for kind in ["Service", "Endpoints", "EndpointSlice"] {
+            all.extend(pair.west.list(kind, APPS, ""));
+        }
+        all.extend(pair.west.list("Link", SYSTEM, ""));
+        let line = |object: &Value| {
+            let of =
+                |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            format!("{} {}", of("name"), of("resourceVersion"))
+        };
+        all.iter().map(line).collect::<Vec<_>>()
+    };
+    // Three Services, Endpoints and a slice of the first, and the Link.
+    pair.west.wait("everything", |_| (versions(pair).len() == 6).then_some(()));
+    let rests = (0..4).any(|_| {
+        let before = versions(pair);
+        std::thread::sleep(REST);
+        versions(pair) == before
+    });
+    let last = versions(pair);
+    assert!(rests, "something is written again and again: {last:?}");
+    assert_eq!(last.len(), 6, "{last:?}");
 }

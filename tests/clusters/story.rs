@@ -29,7 +29,7 @@ pub fn an_exported_service_is_mirrored_reached_and_withdrawn(pair: &Pair) {
     assert_eq!(labels["team"], "a");
     assert_eq!(annotations["mirror.linkerd.io/remote-svc-fq-name"], TARGET);
     assert_eq!(ready(pair, "addresses"), [pair.gateway()]);
-    assert_eq!(slices(pair), [(pair.gateway(), true)]);
+    west_cluster.wait("the slice", |_| (slices(pair) == [(pair.gateway(), true)]).then_some(()));
     west_cluster.wait("the Link's status", |west| {
         let link = west.get("Link", SYSTEM, EAST)?;
         let service = &link["status"]["mirrorServices"][0];

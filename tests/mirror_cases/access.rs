@@ -63,10 +63,7 @@ fn secret_of(kubeconfig: &str) -> Value {
 /// Linkerd's controller reads the Secret once (#13768, #4461).
 #[test]
 fn issue_13768_credentials_are_rotated_without_a_restart() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     world.settle();
     let new = world.east.token("rotated", Rules::all());
     world.west.reset_log();
@@ -88,10 +85,7 @@ fn issue_13768_credentials_are_rotated_without_a_restart() {
 /// The old token is revoked before the new Secret is there: nothing is deleted meanwhile.
 #[test]
 fn a_revoked_token_deletes_nothing() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let _mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, _mirror) = World::mirroring(&["web"]);
     world.east.revoke(&world.remote);
     world.east.disconnect();
     let (reason, _) = world.condition(CLUSTER, "TargetReachable", "False");

@@ -109,12 +109,7 @@ fn doubled_events_change_nothing() {
 /// The watch's place is forgotten, and a delete was never heard of: the new list tells.
 #[test]
 fn after_410_what_vanished_unseen_goes() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    world.serve(exported("gone"), &["10.1.0.1"]);
-    let _mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
-    world.wait_addresses("gone-remote", &[GATEWAY], &[]);
+    let (world, _mirror) = World::mirroring(&["web", "gone"]);
     world.east.unseen(|east| east.delete("Service", APPS, "gone"));
     world.settle();
     assert!(world.has("Service", "gone-remote"), "nobody has heard of it");
@@ -155,10 +150,7 @@ fn a_silent_watch_is_given_up() {
 /// The target presents a certificate that the kubeconfig does not vouch for.
 #[test]
 fn a_changed_certificate_is_said_and_followed_by_a_new_secret() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let _mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, _mirror) = World::mirroring(&["web"]);
     world.east.change_certificate();
     world.east.disconnect();
     world.condition(CLUSTER, "TargetReachable", "False");
@@ -173,12 +165,7 @@ fn a_changed_certificate_is_said_and_followed_by_a_new_secret() {
 /// The target is away for long: everything stays; it comes back with less: that goes.
 #[test]
 fn a_target_that_is_away_takes_nothing_away() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    world.serve(exported("gone"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
-    world.wait_addresses("gone-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web", "gone"]);
     world.east.stop();
     world.condition(CLUSTER, "TargetReachable", "False");
     world.east.delete("Service", APPS, "gone");
@@ -201,10 +188,7 @@ fn a_target_that_is_away_takes_nothing_away() {
 /// Our own API server is away for longer than the Lease: the process waits, and goes on.
 #[test]
 fn our_own_api_server_may_be_away_for_long() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     world.settle();
     world.west.reset_log();
     world.west.stop();

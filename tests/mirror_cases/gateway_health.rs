@@ -137,10 +137,7 @@ fn dns_fails_in_part_and_altogether() {
 
 #[test]
 fn a_name_that_was_never_resolved_empties_nothing() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     drop(mirror);
     let dns = Dns::start(Mode::Silent);
     let spec = json!({ "spec": { "gatewayAddress": "gw.example.com" } });
@@ -201,10 +198,7 @@ fn issue_15670_a_node_port_gateway_is_probed_at_its_node_port() {
 /// Endpoints that somebody deletes are there again at once, not at the next change of the target.
 #[test]
 fn missing_endpoints_are_repaired() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     world.settle();
     let series = "service_mirror_endpoint_repairs{target_cluster_name=\"remote\"}";
     let before = mirror.metric(series);

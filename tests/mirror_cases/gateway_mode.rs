@@ -221,10 +221,7 @@ fn an_empty_selector_exports_nothing() {
 /// controller really does is kept: the mirrors of a Link that is deleted stay.
 #[test]
 fn an_unregistered_cluster_keeps_its_mirrors_and_loses_its_metrics() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     world.west.delete("Link", SYSTEM, CLUSTER);
     mirror
         .eventually("the end of the Link", |mirror| crate::world::shown(mirror, CLUSTER).is_none());

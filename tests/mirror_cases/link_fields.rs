@@ -113,10 +113,7 @@ fn a_selector_of_namespaces_filters_them() {
 /// A wrong field freezes the Link, and is named.
 #[test]
 fn a_wrong_field_is_named_and_nothing_is_changed_until_it_is_corrected() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web"]);
     let port = |port: Value| json!({ "spec": { "gatewayPort": port } });
     world.west.patch("Link", SYSTEM, CLUSTER, &port("http".into()));
     let (reason, message) = world.condition(CLUSTER, "SpecValid", "False");

@@ -73,10 +73,7 @@ fn a_foreign_object_that_appears_between_check_and_write_is_never_touched() {
 /// Ours is deleted and somebody else's has its name: a delete that was decided before spares it.
 #[test]
 fn a_service_that_took_the_place_of_a_mirror_survives_its_deletion() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    let _mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let (world, _mirror) = World::mirroring(&["web"]);
     world.west.before(Matcher::new("delete", "services").name("web-remote"), |west| {
         west.delete("Service", APPS, "web-remote");
         west.create(objects::service(APPS, "web-remote", &[("theirs", 1, 1)]));
@@ -215,12 +212,7 @@ fn of_two_links_to_one_target_the_older_works() {
 /// Deleted and created again: the mirrors stay all the time.
 #[test]
 fn a_link_that_is_deleted_and_created_again_goes_on() {
-    let world = World::joined();
-    world.serve(exported("web"), &["10.1.0.1"]);
-    world.serve(exported("gone"), &["10.1.0.1"]);
-    let mirror = world.start("");
-    world.wait_addresses("web-remote", &[GATEWAY], &[]);
-    world.wait_addresses("gone-remote", &[GATEWAY], &[]);
+    let (world, mirror) = World::mirroring(&["web", "gone"]);
     world.settle();
     mirror.eventually("it is shown", |mirror| shown(mirror, CLUSTER).is_some());
     world.west.delete("Link", SYSTEM, CLUSTER);

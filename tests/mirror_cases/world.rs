@@ -62,6 +62,19 @@ impl World {
         world
     }
 
+    /// The same with exported Services that a running mirror has mirrored.
+    pub fn mirroring(names: &[&str]) -> (Self, Gateway) {
+        let world = Self::joined();
+        for name in names {
+            world.serve(exported(name), &["10.1.0.1"]);
+        }
+        let mirror = world.start("");
+        for name in names {
+            world.wait_addresses(&format!("{name}-remote"), &[GATEWAY], &[]);
+        }
+        (world, mirror)
+    }
+
     /// Puts a Link and the Secret that it states in place.
     pub fn join(&self, link: Value) {
         let name = link["spec"]["clusterCredentialsSecret"].as_str().expect("a name").to_owned();

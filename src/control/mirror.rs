@@ -44,6 +44,7 @@ pub mod lease;
 pub mod link;
 pub mod links;
 pub mod local;
+pub mod outages;
 pub mod plan;
 pub mod probe;
 mod probe_service;
@@ -229,6 +230,7 @@ impl Mirror {
             local: Local::default(),
             local_complete: tokio::sync::watch::Sender::new(false),
             links: Registry::default(),
+            outages: outages::Outages::default(),
             federation: queue::Queue::default(),
             resolver: resolver.ok(),
             writer,

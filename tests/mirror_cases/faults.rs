@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::gateway::Gateway;
 use crate::support::kubernetes::{Fault, Matcher, Times};
 use crate::world::{APPS, CLUSTER, GATEWAY, QUIET, World, exported, shown};
 
@@ -183,6 +184,34 @@ fn a_target_that_is_away_takes_nothing_away() {
     world.wait_gone("Service", "gone-remote");
     world.condition(CLUSTER, "TargetReachable", "True");
     assert!(world.has("Endpoints", "web-remote"));
+}
+
+/// Watches are tried again every few seconds; the log tells it once each, and when they work again.
+#[test]
+fn an_outage_is_told_once_and_so_is_its_end() {
+    let (world, mirror) = World::mirroring(&["web"]);
+    let told = |mirror: &Gateway, text: &str| {
+        let mut of: Vec<String> = Vec::new();
+        for line in mirror.lines() {
+            if line["message"].as_str().is_some_and(|message| message.starts_with(text)) {
+                of.push(format!("{} {} {}", line["cluster"], line["resource"], line["reason"]));
+            }
+        }
+        of.sort();
+        of
+    };
+    world.east.stop();
+    world.condition(CLUSTER, "TargetReachable", "False");
+    world.quiet(Duration::from_secs(5), |line| line.contains("links") || line.contains("events"));
+    world.east.serve();
+    world.condition(CLUSTER, "TargetReachable", "True");
+    let begun = told(&mirror, "a watch fails");
+    let mut once = begun.clone();
+    once.dedup();
+    assert!(!begun.is_empty() && begun == once, "{begun:?}");
+    mirror.eventually("as many ends", |mirror| {
+        told(mirror, "the watch works again").len() == begun.len()
+    });
 }
 
 /// Our own API server is away for longer than the Lease: the process waits, and goes on.

@@ -214,6 +214,8 @@ impl Follower {
                 put(&mut lock(&self.catalog), event);
                 self.changed.notify_one();
             }
+            // `survey` sees it.
+            Said::Works => {}
             Said::Failed(failure, error) => {
                 self.metrics.watch_failed(watch.resource, failure.reason());
                 let told = lock(&watch.told).replace(failure);

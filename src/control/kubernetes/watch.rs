@@ -38,6 +38,9 @@ pub enum Said<T> {
     Event(WatchEvent<T>),
     /// It failed, and is tried again; the text is for a person.
     Failed(Failure, String),
+    /// It works again, and has nothing to say: a watch that is taken up where it was left, in a
+    /// quiet cluster.
+    Works,
 }
 
 /// How a watch fares, for `/links`, metrics and readiness. Shared.
@@ -126,6 +129,7 @@ pub async fn follow<K, T>(
                 Err(_elapsed) => {
                     failures = 0;
                     health.settled();
+                    tell(Said::Works);
                     continue;
                 }
             }

@@ -121,6 +121,9 @@ async fn watch_secret(
                 changed
             });
         }
+        Said::Works => {
+            credentials.send_if_modified(|now| now.unreadable.take().is_some());
+        }
         Said::Failed(Failure::Gone, _) => {}
         Said::Failed(failure, text) => {
             let text = format!("the Secret {name} cannot be read: {text}");

@@ -29,6 +29,8 @@ use crate::model::link::{ParsedLink, parse};
 use crate::model::task::Task;
 use crate::runtime::supervise::Supervisor;
 
+/// The resource, and what its watch is called.
+pub const LINKS: &str = "links";
 /// Served versions, the one that knows most first.
 const VERSIONS: [&str; 3] = ["v1alpha3", "v1alpha2", "v1alpha1"];
 /// Between two looks for the CRD.
@@ -49,7 +51,7 @@ pub fn resource(version: &str) -> ApiResource {
         version: version.into(),
         api_version: format!("multicluster.linkerd.io/{version}"),
         kind: "Link".into(),
-        plural: "links".into(),
+        plural: LINKS.into(),
     }
 }
 
@@ -161,17 +163,28 @@ async fn watch_version(
         Some(Arc::new(parse(&json!({ "metadata": metadata, "spec": object.spec }))))
     };
     let scope = Scope::default();
+    let works = || {
+        term.links.problem(None);
+        term.watch_failing("", LINKS, None);
+    };
     follow(api, &scope, &term.links.health, convert, |said| match said {
         Said::Event(event) => {
+            // That a list begins is said before the server is asked.
+            if !matches!(event, WatchEvent::ListBegins) {
+                works();
+            }
             let is_end = matches!(event, WatchEvent::ListEnds);
             let news = links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
             if is_end || !news.is_empty() {
                 changed.notify_one();
             }
         }
+        Said::Works => works(),
+        Said::Failed(Failure::Gone, _) => {}
         Said::Failed(Failure::NotFound, _) => missing.notify_one(),
         Said::Failed(failure, text) => {
             term.links.problem(Some(&format!("Links: {}: {text}", failure.reason())));
+            term.watch_failing("", LINKS, Some((failure, text)));
         }
     })
     .await;
@@ -282,5 +295,6 @@ async fn end(term: &Term, ended: Running) {
     if ended.state.older.is_none() {
         term.metrics.gateway_gone(&ended.state.cluster);
         term.metrics.mirror_gone(&ended.state.cluster);
+        term.outages.forget(&ended.state.cluster);
     }
 }

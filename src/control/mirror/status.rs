@@ -46,8 +46,12 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
         tokio::time::sleep(COALESCE + Duration::from_secs(more.min(MOST_COALESCE))).await;
         let status = status_of(link);
         announce(term, link, &status, &mut told);
+        let mut is_told = false;
         while let Err(text) = write(term, link).await {
-            tracing::warn!(link = %link.name, "the Link's status is not written: {text}; tried again");
+            if !std::mem::replace(&mut is_told, true) {
+                let link = &link.name;
+                tracing::warn!(%link, "the Link's status is not written: {text}; tried again");
+            }
             link.error(format!("status: {text}"));
             tokio::time::sleep(RETRY_INTERVAL).await;
         }

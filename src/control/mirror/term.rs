@@ -16,6 +16,7 @@ use super::events::Events;
 use super::lease::{Candidate, Hold};
 use super::link::LinkState;
 use super::local::Local;
+use super::outages::Outages;
 use super::queue::Queue;
 use crate::config::MirrorSettings;
 use crate::control::dns::Resolver;
@@ -56,6 +57,8 @@ pub struct Term {
     pub local_complete: watch::Sender<bool>,
     /// The Links.
     pub links: Registry,
+    /// Watches that fail.
+    pub outages: Outages,
     /// Members of federated Services to look at.
     pub federation: Queue<ObjectKey>,
     /// For gateways' names; `None` when the host has no usable one.
@@ -99,13 +102,22 @@ impl Term {
         }
         let of = if cluster.is_empty() { "our own cluster" } else { cluster };
         match failure {
-            None => tracing::debug!(cluster = of, resource, "watch works"),
-            Some((failure, text)) => tracing::warn!(
-                cluster = of,
-                resource,
-                reason = failure.reason(),
-                "a watch fails and is tried again; mirrors stay as they are: {text}"
-            ),
+            None if self.outages.ends(cluster, resource) => {
+                tracing::info!(cluster = of, resource, "the watch works again");
+            }
+            None => {}
+            Some((failure, text)) if self.outages.begins(cluster, resource, failure) => {
+                tracing::warn!(
+                    cluster = of,
+                    resource,
+                    reason = failure.reason(),
+                    "a watch fails and is tried again; mirrors stay as they are: {text}"
+                );
+            }
+            Some((failure, text)) => {
+                let reason = failure.reason();
+                tracing::debug!(cluster = of, resource, reason, "the watch still fails: {text}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::lease::Standing;
 use super::link::LinkState;
+use super::links::LINKS;
 use super::status::{credentials_view, target_view};
 use super::term::Term;
 use crate::control::kubernetes::watch::Health;
@@ -42,7 +43,7 @@ fn publish(term: &Term) {
         .health()
         .map(|(resource, health)| watch(resource, term.local.is_complete(), health));
     let local: Vec<_> =
-        local.chain([watch("links", term.links.is_complete(), &term.links.health)]).collect();
+        local.chain([watch(LINKS, term.links.is_complete(), &term.links.health)]).collect();
     term.state.links.store(Arc::new(MirrorView {
         enabled: true,
         leader: term.leadership.is_held(),

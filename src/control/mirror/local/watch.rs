@@ -126,9 +126,15 @@ fn completed(term: &Term) {
 fn heard<T>(term: &Term, watch: usize, said: Said<T>) -> Option<WatchEvent<T>> {
     let resource = RESOURCES[watch];
     match said {
+        // The library says so before it asks anything: the server has not been heard.
+        Said::Event(WatchEvent::ListBegins) => Some(WatchEvent::ListBegins),
         Said::Event(event) => {
             term.watch_failing("", resource, None);
             Some(event)
+        }
+        Said::Works => {
+            term.watch_failing("", resource, None);
+            None
         }
         Said::Failed(Failure::Gone, _) => None,
         Said::Failed(failure, text) => {

@@ -117,7 +117,7 @@ impl Hearing<'_> {
             link = %self.link.name,
             "the target does not let us list endpointslices; readiness is taken from endpoints"
         );
-        self.heard::<()>(SLICES, Said::Event(WatchEvent::ListEnds));
+        self.heard::<()>(SLICES, Said::Works);
         self.remote.forget_readiness();
         let api = Api::<Endpoints>::all(client.clone());
         let convert = |endpoints| convert::endpoints_readiness(endpoints, headless).map(Arc::new);
@@ -147,6 +147,7 @@ impl Hearing<'_> {
             // The library says so before it asks anything: the server has not been heard.
             Said::Event(WatchEvent::ListBegins) => return Some(WatchEvent::ListBegins),
             Said::Event(event) => (Some(event), None),
+            Said::Works => (None, None),
             Said::Failed(Failure::Gone, _) => return None,
             Said::Failed(failure, text) => (None, Some((failure, text))),
         };

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::client::{Plain, SERVICES, config_map, web};
-use crate::support::kubernetes::Rules;
+use crate::support::kubernetes::rbac::documents;
+use crate::support::kubernetes::{Rules, objects};
 
 const MAPS: &str = "/api/v1/namespaces/test/configmaps";
 const MANIFESTS: &str = r#"
@@ -134,6 +135,30 @@ fn a_binding_gives_what_it_binds_where_it_lies() {
     api.get("/api/v1/services").ok();
     let other = std::panic::catch_unwind(|| Rules::of_account(MANIFESTS, "mc/other"));
     assert!(other.is_err(), "an account to which nothing is bound is a mistake of the test");
+}
+
+#[test]
+fn an_account_gets_a_token_with_the_rights_of_its_bindings() {
+    let mut api = Plain::start();
+    api.create(objects::namespace("mc"));
+    for object in documents(MANIFESTS) {
+        api.create(object);
+    }
+    let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": { "expirationSeconds": 3600 } });
+    let path = "/api/v1/namespaces/mc/serviceaccounts/gateway/token";
+    assert_eq!(api.post(path, &request).why(), (404, "NotFound".into()));
+    api.create(json!({ "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": { "name": "gateway", "namespace": "mc" } }));
+    let answer = api.post(path, &request);
+    assert_eq!(answer.status, 201);
+    api.token = answer.json()["status"]["token"].as_str().expect("a token").to_owned();
+    api.get(SERVICES).ok();
+    api.get(MAPS).ok();
+    let (code, _, message) = api.get("/api/v1/services").refusal();
+    assert_eq!(code, 403);
+    assert!(message.contains("User \"system:serviceaccount:mc:gateway\""), "{message}");
+    assert_eq!(api.post(path, &request).why().0, 403);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a real kube-apiserver and kube-controller-manager from Debian 12's source package of
+# Builds a real kube-apiserver and kube-controller-manager, for Debian's etcd, from Debian 12's source package of
 # Kubernetes 1.20, the only complete source of one that its repositories have, into target/apiserver,
 # where they are kept for the next time.
 #
@@ -22,12 +22,16 @@ work=$PWD/target/apiserver
 
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    etcd-server golang-go golang-github-modern-go-reflect2-dev openssl curl iproute2
+    golang-go golang-github-modern-go-reflect2-dev openssl curl iproute2
 
 source=$work/src/k8s.io/kubernetes
 rm -rf "$work"
 mkdir -p "$work/lists/partial" "$source"
 cd "$work"
+# Not installed: Debian would start it as a service.
+apt-get -o APT::Sandbox::User=root download -qq etcd-server
+dpkg-deb --extract etcd-server_*.deb etcd-server
+mv etcd-server/usr/bin/etcd .
 # shellcheck disable=SC2016 # apt's own variables
 mirror=$(apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' \
     | awk '$1 == "bookworm" && $2 == "main" { print $3; exit }')
@@ -64,5 +68,5 @@ for program in kube-apiserver kube-controller-manager; do
     go build -trimpath -ldflags "$flags" -o "$work/$program" "./cmd/$program"
 done
 cd "$work"
-rm -rf src cache lists pkg kubernetes_*
+rm -rf src cache lists pkg kubernetes_* etcd-server*
 touch complete

@@ -56,7 +56,7 @@ serve() {
     openssl genrsa -out accounts.key 2048 2>/dev/null
     token=$(openssl rand -hex 16)
     echo "$token,admin,admin,system:masters" >tokens.csv
-    start etcd etcd --data-dir etcd --listen-client-urls "$store" --advertise-client-urls "$store" \
+    start etcd "$programs/etcd" --data-dir etcd --listen-client-urls "$store" --advertise-client-urls "$store" \
         --listen-peer-urls "$peers" --initial-advertise-peer-urls "$peers" --initial-cluster "default=$peers"
     start apiserver "$programs/kube-apiserver" --etcd-servers "$store" \
         --bind-address "$address" --secure-port "$port" --insecure-port 0 \

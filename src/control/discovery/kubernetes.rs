@@ -194,16 +194,15 @@ impl Follower {
                 self.take(watch, said, |catalog, event| catalog.service(selector, event));
             };
             let convert = |object: Service| Some(compact::service(object));
-            let api = Api::all(client.clone());
-            all.push(follow(api, scope, &watch.health, convert, tell).boxed());
+            all.push(follow(client, Api::all, scope, &watch.health, convert, tell).boxed());
         }
         let tell = |said| self.take(slice, said, Catalog::slice);
-        let api = Api::<EndpointSlice>::all(client.clone());
-        all.push(follow(api, &everything, &slice.health, compact::slice, tell).boxed());
+        let api = Api::<EndpointSlice>::all;
+        all.push(follow(client, api, &everything, &slice.health, compact::slice, tell).boxed());
         let tell = |said| self.take(pod, said, Catalog::pod);
-        let api = Api::<compact::PodObject>::all_with(client.clone(), &pods);
+        let api = |client| Api::<compact::PodObject>::all_with(client, &pods);
         let convert = |object| Some(compact::pod(object));
-        all.push(follow(api, &everything, &pod.health, convert, tell).boxed());
+        all.push(follow(client, api, &everything, &pod.health, convert, tell).boxed());
         join_all(all).await;
     }
 

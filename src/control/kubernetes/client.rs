@@ -8,6 +8,7 @@ use http_body_util::Limited;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::watch;
 use tower::util::MapResponseLayer;
 
 /// TCP and TLS with an API server.
@@ -140,6 +141,25 @@ fn client(mut config: Config) -> Result<Client, ClientError> {
     config.default_retry = false;
     let limit = |answer: Response<_>| answer.map(|body| Limited::new(body, MAX_ANSWER));
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(limit)).build())
+}
+
+/// The same client, with the number of its requests that were answered with success: that a server
+/// accepts connections does not mean that it lives.
+pub fn counting(client: &Client) -> (Client, watch::Receiver<u64>) {
+    let (answers, count) = watch::channel(0);
+    let namespace = client.default_namespace().to_owned();
+    let inner = client.clone();
+    let service = tower::service_fn(move |request| {
+        let (client, answers) = (inner.clone(), answers.clone());
+        async move {
+            let answer = client.send(request).await?;
+            if answer.status().is_success() {
+                answers.send_modify(|count| *count += 1);
+            }
+            Ok::<_, kube::Error>(answer)
+        }
+    });
+    (Client::new(service, namespace), count)
 }
 
 #[cfg(test)]

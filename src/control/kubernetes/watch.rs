@@ -12,24 +12,26 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::client::counting;
 use super::error::Failure;
 use crate::model::backoff::Backoff;
 use crate::model::kubernetes::index::WatchEvent;
 use crate::model::kubernetes::object::ObjectKey;
 
-/// Waits between tries while a server does not answer.
-const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+/// Waits between tries while a server does not answer. So long may what we know be old after it is
+/// back; what a try costs it is one connection.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 /// A server ends each watch after this long and it goes on from its place; one that says nothing
 /// for 5 s longer is dead. The library's own 290 s would hide a dead connection for minutes.
 pub const WATCH_TIMEOUT: u32 = 30;
 /// Objects in one answer to a list.
 const PAGE: u32 = 500;
-/// After a failure, so long without another is success: a watch that was taken up again in a quiet
-/// cluster has nothing to say. Longer than a connection may take.
-const SETTLED: Duration = Duration::from_secs(7);
+/// After a failure, so long after an answer without another failure is success: a watch that was
+/// taken up again in a quiet cluster has nothing to say.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What a watch hands on.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Health {
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
     }
 
-    /// True from an error until an event comes, or some seconds pass without another error.
+    /// True from an error until an event comes, or an answer that is not followed by another error.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
     }
@@ -112,7 +114,8 @@ impl Scope {
 /// Watches for ever; dropping it is the only end. `convert` makes an object compact, and `None`
 /// stands for one that is of no interest: it is told as deleted. `tell` is called in order.
 pub async fn follow<K, T>(
-    api: Api<K>,
+    client: &Client,
+    api: impl FnOnce(Client) -> Api<K>,
     scope: &Scope,
     health: &Health,
     convert: impl Fn(K) -> Option<T>,
@@ -120,21 +123,25 @@ pub async fn follow<K, T>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = pin!(watcher(api, scope.config()));
-    let mut failures = 0;
+    let (client, answers) = counting(client);
+    let mut events = pin!(watcher(api(client), scope.config()));
+    let (mut failures, mut before) = (0, 0);
     loop {
-        let next = if health.is_failing() {
-            match tokio::time::timeout(SETTLED, events.next()).await {
-                Ok(next) => next,
-                Err(_elapsed) => {
-                    failures = 0;
-                    health.settled();
-                    tell(Said::Works);
-                    continue;
-                }
+        let settled = async {
+            let mut answers = answers.clone();
+            // Its sender lives as long as the client does.
+            let _ = answers.wait_for(|count| *count > before).await;
+            tokio::time::sleep(SETTLED).await;
+        };
+        let next = tokio::select! {
+            biased;
+            next = events.next() => next,
+            () = settled, if health.is_failing() => {
+                failures = 0;
+                health.settled();
+                tell(Said::Works);
+                continue;
             }
-        } else {
-            events.next().await
         };
         match next {
             Some(Ok(event)) => {
@@ -154,6 +161,7 @@ pub async fn follow<K, T>(
                 if failure != Failure::Gone || failures > 1 {
                     tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;
                 }
+                before = *answers.borrow();
             }
             // The library's stream has no end; if it had one, ours has none.
             None => std::future::pending::<()>().await,

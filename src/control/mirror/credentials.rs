@@ -80,7 +80,7 @@ pub async fn run(
             }
         };
         let other = tokio::select! {
-            () = watch_secret(&api, &name, &held, credentials) => None,
+            () = watch_secret(own, namespace, &name, &held, credentials) => None,
             () = use_secret(&name, namespace, held.subscribe(), credentials) => None,
             other = elsewhere => Some(other),
         };
@@ -92,7 +92,8 @@ pub async fn run(
 }
 
 async fn watch_secret(
-    api: &Api<Secret>,
+    own: &Client,
+    namespace: &str,
     name: &str,
     held: &watch::Sender<Option<Held>>,
     credentials: &watch::Sender<Credentials>,
@@ -103,7 +104,8 @@ async fn watch_secret(
         let kubeconfig = secret.data.and_then(|mut data| data.remove(KUBECONFIG));
         Some(kubeconfig.map_or(Held::NoKey, |bytes| Held::Kubeconfig(bytes.0.into())))
     };
-    follow(api.clone(), &scope, &Health::default(), convert, |said| match said {
+    let api = |client| Api::namespaced(client, namespace);
+    follow(own, api, &scope, &Health::default(), convert, |said| match said {
         Said::Event(event) => {
             // That a list begins is said before the server is asked.
             if !matches!(event, WatchEvent::ListBegins) {

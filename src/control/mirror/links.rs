@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kube::Api;
 use kube::api::{ApiResource, ListParams};
 use kube::core::Object;
+use kube::{Api, Client};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -132,8 +132,7 @@ fn tell(term: &Term, told: &mut Option<String>, text: &str) {
 /// The best version that is served. Asked by a list, which needs no right but that of the watch.
 async fn served(term: &Term) -> Result<Option<&'static str>, String> {
     for version in VERSIONS {
-        let api = api(term, version);
-        let one = ListParams::default().limit(1);
+        let (api, one) = (api(term, term.client.clone(), version), ListParams::default().limit(1));
         let list = api.list(&one);
         match timeout(CALL_TIMEOUT, list).await {
             Ok(Ok(_)) => return Ok(Some(version)),
@@ -145,9 +144,8 @@ async fn served(term: &Term) -> Result<Option<&'static str>, String> {
     Ok(None)
 }
 
-fn api(term: &Term, version: &str) -> Api<LinkObject> {
-    let namespace = &term.settings.namespace;
-    Api::namespaced_with(term.client.clone(), namespace, &resource(version))
+fn api(term: &Term, client: Client, version: &str) -> Api<LinkObject> {
+    Api::namespaced_with(client, &term.settings.namespace, &resource(version))
 }
 
 async fn watch_version(
@@ -157,7 +155,7 @@ async fn watch_version(
     changed: &Notify,
     missing: &Notify,
 ) {
-    let api = api(term, version);
+    let api = |client| api(term, client, version);
     let convert = |object: LinkObject| {
         let metadata = serde_json::to_value(object.metadata).ok()?;
         Some(Arc::new(parse(&json!({ "metadata": metadata, "spec": object.spec }))))
@@ -167,7 +165,7 @@ async fn watch_version(
         term.links.problem(None);
         term.watch_failing("", LINKS, None);
     };
-    follow(api, &scope, &term.links.health, convert, |said| match said {
+    follow(&term.client, api, &scope, &term.links.health, convert, |said| match said {
         Said::Event(event) => {
             // That a list begins is said before the server is asked.
             if !matches!(event, WatchEvent::ListBegins) {

@@ -26,21 +26,24 @@ pub async fn run(term: &Arc<Term>) {
     let health = &term.local.health;
     let take = |kind: Kind| move |said: Said<Observed<Object>>| mirror(term, kind, said);
     let services = follow(
-        Api::<Service>::all(client.clone()),
+        client,
+        Api::<Service>::all,
         &mirrors,
         &health[0],
         convert::mirror_service,
         take(Kind::Service),
     );
     let endpoints = follow(
-        Api::<Endpoints>::all(client.clone()),
+        client,
+        Api::<Endpoints>::all,
         &mirrors,
         &health[1],
         convert::mirror_endpoints,
         take(Kind::Endpoints),
     );
     let slices = follow(
-        Api::<EndpointSlice>::all(client.clone()),
+        client,
+        Api::<EndpointSlice>::all,
         &slices,
         &health[2],
         convert::mirror_slice,
@@ -51,12 +54,11 @@ pub async fn run(term: &Arc<Term>) {
 
 async fn namespaces(term: &Term) {
     let all = Scope::default();
-    let api = Api::<Namespace>::all(term.client.clone());
     let convert = |namespace: Namespace| {
         // One that is going away takes nothing new.
         namespace.metadata.deletion_timestamp.is_none().then_some(())
     };
-    follow(api, &all, &term.local.health[3], convert, |said| {
+    follow(&term.client, Api::<Namespace>::all, &all, &term.local.health[3], convert, |said| {
         let Some(event) = heard(term, 3, said) else { return };
         let is_end = matches!(event, WatchEvent::ListEnds);
         let changes = term.local.lock().namespaces.take(event);
@@ -81,8 +83,8 @@ async fn members(term: &Term) {
         return;
     }
     let scope = Scope::labels(selector.to_string());
-    let api = Api::<Service>::all(term.client.clone());
-    follow(api, &scope, &term.local.health[4], convert::remote_service, |said| {
+    let health = &term.local.health[4];
+    follow(&term.client, Api::<Service>::all, &scope, health, convert::remote_service, |said| {
         let Some(event) = heard(term, 4, said) else { return };
         let is_end = matches!(event, WatchEvent::ListEnds);
         let changes = term.local.lock().members.take(event);

@@ -64,8 +64,7 @@ impl Hearing<'_> {
             return;
         };
         let scope = Scope::labels(selector.to_string());
-        let api = Api::<Service>::all(client.clone());
-        follow(api, &scope, health, convert::remote_service, |said| {
+        follow(client, Api::<Service>::all, &scope, health, convert::remote_service, |said| {
             if let Some(event) = self.heard(SERVICES, said) {
                 self.changed(self.remote.take_service(index, event));
             }
@@ -93,7 +92,8 @@ impl Hearing<'_> {
         let refused = Mutex::new(None);
         let is_refused = Notify::new();
         let slices = follow(
-            Api::<EndpointSlice>::all(client.clone()),
+            client,
+            Api::<EndpointSlice>::all,
             &all,
             &self.remote.health.endpoints,
             |slice| convert::slice_readiness(slice, headless).map(Arc::new),
@@ -119,9 +119,9 @@ impl Hearing<'_> {
         );
         self.heard::<()>(SLICES, Said::Works);
         self.remote.forget_readiness();
-        let api = Api::<Endpoints>::all(client.clone());
+        let api = Api::<Endpoints>::all;
         let convert = |endpoints| convert::endpoints_readiness(endpoints, headless).map(Arc::new);
-        follow(api, &all, &self.remote.health.endpoints, convert, |said| {
+        follow(client, api, &all, &self.remote.health.endpoints, convert, |said| {
             if let Some(event) = self.heard(ENDPOINTS, said) {
                 self.changed(self.remote.take_readiness(event));
             }
@@ -130,10 +130,10 @@ impl Hearing<'_> {
     }
 
     async fn namespaces(self, client: &Client) {
-        let api = Api::<Namespace>::all(client.clone());
+        let api = Api::<Namespace>::all;
         let convert = |namespace: Namespace| Some(convert::labels(namespace.metadata.labels));
         let health = &self.remote.health.namespaces;
-        follow(api, &Scope::default(), health, convert, |said| {
+        follow(client, api, &Scope::default(), health, convert, |said| {
             if let Some(event) = self.heard(NAMESPACES, said) {
                 self.changed(self.remote.take_namespace(event));
             }

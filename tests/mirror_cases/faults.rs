@@ -1,6 +1,6 @@
 //! API servers that fail: nothing is lost, nothing is deleted, nothing is written twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::gateway::Gateway;
 use crate::support::kubernetes::{Fault, Matcher, Times};
@@ -212,6 +212,26 @@ fn an_outage_is_told_once_and_so_is_its_end() {
     mirror.eventually("as many ends", |mirror| {
         told(mirror, "the watch works again").len() == begun.len()
     });
+}
+
+/// It takes connections and requests, and says nothing: that is no recovery.
+#[test]
+fn a_target_that_answers_nothing_is_not_said_to_work() {
+    let (world, mirror) = World::mirroring(&["web"]);
+    world.east.stop();
+    world.condition(CLUSTER, "TargetReachable", "False");
+    world.east.inject(Matcher::any(), Fault::Hang, Times::Always);
+    world.east.serve();
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        let is = shown(&mirror, CLUSTER).map(|link| link["target"]["status"].clone());
+        assert_eq!(is, Some("False".into()));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    world.east.clear_faults();
+    world.east.disconnect();
+    world.condition(CLUSTER, "TargetReachable", "True");
+    assert!(world.has("Endpoints", "web-remote"));
 }
 
 /// Our own API server is away for longer than the Lease: the process waits, and goes on.

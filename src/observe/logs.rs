@@ -138,6 +138,10 @@ fn filter(level: &str, access: bool) -> Result<EnvFilter, LogError> {
     if !level.contains("kube_client") {
         filter = filter.add_directive("kube_client=off".parse()?);
     }
+    // Its watches warn of every try; we tell each outage once.
+    if !level.contains("kube_runtime") {
+        filter = filter.add_directive("kube_runtime=off".parse()?);
+    }
     if !access {
         return Ok(filter.add_directive("access=off".parse()?));
     }

@@ -48,6 +48,9 @@ pub fn mirror_service(service: Service) -> Option<Observed<Object>> {
     let object = MirrorService {
         meta,
         is_headless: address == "None",
+        is_plain: spec.type_.as_deref().is_none_or(|of| of == "ClusterIP")
+            && spec.selector.is_none_or(|selector| selector.is_empty())
+            && spec.external_name.is_none(),
         cluster_ip: address.parse().ok(),
         ports: service_ports(spec.ports),
     };

@@ -48,7 +48,8 @@ async fn follow(
     mut found: watch::Receiver<GatewayState>,
     persisted: &BTreeMap<IpAddr, bool>,
 ) {
-    let mut before = BTreeMap::new();
+    // What an earlier leader has found is no news.
+    let mut before = persisted.clone();
     let mut spec = link.spec.subscribe();
     loop {
         let state = found.borrow_and_update().clone();

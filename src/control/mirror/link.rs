@@ -116,10 +116,10 @@ impl LinkState {
     /// It says something else. One that selects other things begins with a target of which nothing
     /// is known, before anything is decided by the new selectors: what the old lists lack is not
     /// gone.
-    pub fn replace(&self, parsed: &Arc<ParsedLink>, headless: bool) {
-        let wanted = Wanted::of(&parsed.link, headless);
+    pub fn replace(&self, term: &Term, parsed: &Arc<ParsedLink>) {
+        let wanted = Wanted::of(&parsed.link, term.options.headless);
         if self.remote().wanted != wanted {
-            self.remote.store(Arc::new(Remote::new(wanted, &self.cluster)));
+            self.begin_anew(term, wanted);
         }
         self.spec.send_if_modified(|now| {
             let changed = **now != **parsed;
@@ -130,8 +130,15 @@ impl LinkState {
 
     /// Begins anew with its target.
     fn forget_target(&self, term: &Term) {
-        let wanted = Wanted::of(&self.parsed().link, term.options.headless);
-        self.remote.store(Arc::new(Remote::new(wanted, &self.cluster)));
+        self.begin_anew(term, Wanted::of(&self.parsed().link, term.options.headless));
+    }
+
+    fn begin_anew(&self, term: &Term, wanted: Wanted) {
+        let new = Arc::new(Remote::new(wanted, &self.cluster));
+        // What failed is not watched any more.
+        for watch in self.remote.swap(new).failures().keys() {
+            term.watch_ended(&self.cluster, watch);
+        }
     }
 
     /// True when what is known of its target may be acted upon.

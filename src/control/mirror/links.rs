@@ -213,7 +213,7 @@ async fn reconcile(
     }
     for (key, (parsed, older)) in now {
         match running.get(&key) {
-            Some(old) => old.state.replace(&parsed, term.options.headless),
+            Some(old) => old.state.replace(term, &parsed),
             None => drop(running.insert(key, start(term, &parsed, older, stop))),
         }
     }

@@ -269,6 +269,11 @@ impl Remote {
     }
 
     /// Slices are not to be had: what was learnt from them is forgotten, and not yet replaced.
+    /// Whether readiness was once listed completely.
+    fn knows_readiness(&self) -> bool {
+        self.lock().readiness.is_complete()
+    }
+
     fn forget_readiness(&self) {
         let mut inner = self.lock();
         inner.readiness = Index::default();

@@ -90,6 +90,12 @@ impl Term {
         Options { endpoints, headless: settings.headless_services }
     }
 
+    /// A watch of `cluster` is no longer needed, whether it failed or not.
+    pub fn watch_ended(&self, cluster: &str, resource: &'static str) {
+        self.metrics.mirror_watch_failing(cluster, resource, false);
+        self.outages.ends(cluster, resource);
+    }
+
     /// A watch of `cluster` (ours: empty) has failed, or works again.
     pub fn watch_failing(
         &self,

@@ -190,7 +190,8 @@ fn write(
     if let Some(local) = members.local {
         copy::put(&mut meta.annotations, keys::LOCAL_DISCOVERY, local);
     }
-    let wanted = MirrorService { meta, ports, is_headless: false, cluster_ip: None };
+    let wanted =
+        MirrorService { meta, ports, is_headless: false, is_plain: true, cluster_ip: None };
     match found {
         None => Some(Write::Create(Object::Service(wanted))),
         Some(found) if differs(&wanted, &found.object) => {
@@ -218,6 +219,7 @@ fn differs(wanted: &MirrorService, found: &MirrorService) -> bool {
         || lacks(&a.annotations, &b.annotations)
         || b.annotations.keys().any(|key| !a.annotations.contains_key(key) && is_linkerds(key))
         || !same_ports(&wanted.ports, &found.ports)
+        || !found.is_plain
 }
 
 /// All members that are there, fit or not.

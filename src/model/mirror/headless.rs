@@ -133,7 +133,13 @@ fn host_mirror(
     let name = name::endpoint_mirror_name(host, cluster);
     let key = ObjectKey::new(root.namespace.clone(), name);
     let meta = Meta { key, labels, annotations, owner: None };
-    MirrorService { meta, ports: service.ports.clone(), is_headless: false, cluster_ip: None }
+    MirrorService {
+        meta,
+        ports: service.ports.clone(),
+        is_headless: false,
+        is_plain: true,
+        cluster_ip: None,
+    }
 }
 
 /// The host's name; a pod's name with dots is none.

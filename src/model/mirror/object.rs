@@ -34,6 +34,9 @@ pub struct MirrorService {
     pub ports: Vec<ServicePort>,
     /// True for `clusterIP: None`.
     pub is_headless: bool,
+    /// Of type ClusterIP, without selector: what every mirror is. Anything else leads clients, and
+    /// the cluster's own controllers, elsewhere.
+    pub is_plain: bool,
     /// Its first address, once it has one; never part of what is wanted.
     pub cluster_ip: Option<IpAddr>,
 }

@@ -38,7 +38,13 @@ pub(super) fn root(
     put_mirrored(&mut meta.labels, &link.cluster);
     copy::put(&mut meta.annotations, keys::REMOTE_NAME, full_name(context, remote, None));
     copy::put(&mut meta.annotations, keys::REMOTE_VERSION, remote.resource_version.clone());
-    MirrorService { meta, ports: remote.ports.clone(), is_headless, cluster_ip: None }
+    MirrorService {
+        meta,
+        ports: remote.ports.clone(),
+        is_headless,
+        is_plain: true,
+        cluster_ip: None,
+    }
 }
 
 /// The labels of every mirror.

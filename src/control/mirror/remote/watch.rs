@@ -2,11 +2,12 @@
 //! same; a slow or dead API server stops nobody but them.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Notify;
 
@@ -23,6 +24,11 @@ const SERVICES: &str = "services";
 const SLICES: &str = "endpointslices";
 const ENDPOINTS: &str = "endpoints";
 const NAMESPACES: &str = "namespaces";
+
+/// So long slices must be refused before Endpoints are asked for.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// Between two looks at whether slices are refused still.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where what is heard goes.
 #[derive(Clone, Copy)]
@@ -87,41 +93,59 @@ impl Hearing<'_> {
 
     /// From EndpointSlices, or from Endpoints where the credentials do not reach those.
     async fn readiness(self, client: &Client) {
+        let link = &self.link.name;
+        loop {
+            self.slices(client).await;
+            tracing::info!(
+                %link,
+                "the target does not let us list endpointslices; readiness is taken from endpoints, \
+                 until it does"
+            );
+            self.remote.forget_readiness();
+            tokio::select! {
+                () = self.endpoints(client) => {}
+                () = are_slices_allowed(client) => {}
+            }
+            tracing::info!(%link, "the target lets us list endpointslices: readiness is taken from them");
+            self.heard::<()>(ENDPOINTS, Said::Works);
+            self.remote.forget_readiness();
+        }
+    }
+
+    /// Follows slices for as long as they are to be had. A server that has just started refuses
+    /// everybody for a moment, and rights are taken away and given back: what was listed once is
+    /// kept, and refused for a while before that is what counts.
+    async fn slices(self, client: &Client) {
         let headless = self.remote.wanted.headless;
-        let all = Scope::default();
-        let refused = Mutex::new(None);
+        let first = Mutex::new(None);
         let is_refused = Notify::new();
-        let slices = follow(
-            client,
-            Api::<EndpointSlice>::all,
-            &all,
-            &self.remote.health.endpoints,
-            |slice| convert::slice_readiness(slice, headless).map(Arc::new),
-            |said| match said {
-                Said::Failed(failure @ (Failure::Forbidden | Failure::NotFound), text) => {
-                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some((failure, text));
+        let convert = |slice| convert::slice_readiness(slice, headless).map(Arc::new);
+        let health = &self.remote.health.endpoints;
+        let api = Api::<EndpointSlice>::all;
+        let all = Scope::default();
+        let slices = follow(client, api, &all, health, convert, |said| {
+            let is_refusal =
+                matches!(said, Said::Failed(Failure::Forbidden | Failure::NotFound, _));
+            if is_refusal && !self.remote.knows_readiness() {
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.get_or_insert_with(Instant::now).elapsed() >= REFUSED_FOR {
                     is_refused.notify_one();
                 }
-                said => {
-                    if let Some(event) = self.heard(SLICES, said) {
-                        self.changed(self.remote.take_readiness(event));
-                    }
-                }
-            },
-        );
+            } else if let Some(event) = self.heard(SLICES, said) {
+                self.changed(self.remote.take_readiness(event));
+            }
+        });
         tokio::select! {
             () = slices => {}
             () = is_refused.notified() => {}
         }
-        tracing::info!(
-            link = %self.link.name,
-            "the target does not let us list endpointslices; readiness is taken from endpoints"
-        );
-        self.heard::<()>(SLICES, Said::Works);
-        self.remote.forget_readiness();
-        let api = Api::<Endpoints>::all;
+    }
+
+    async fn endpoints(self, client: &Client) {
+        let headless = self.remote.wanted.headless;
         let convert = |endpoints| convert::endpoints_readiness(endpoints, headless).map(Arc::new);
-        follow(client, api, &all, &self.remote.health.endpoints, convert, |said| {
+        let (api, health) = (Api::<Endpoints>::all, &self.remote.health.endpoints);
+        follow(client, api, &Scope::default(), health, convert, |said| {
             if let Some(event) = self.heard(ENDPOINTS, said) {
                 self.changed(self.remote.take_readiness(event));
             }
@@ -170,6 +194,18 @@ impl Hearing<'_> {
         for service in changed.services {
             self.link.mark_service(&service);
             self.term.federation.mark(service);
+        }
+    }
+}
+
+/// Waits until slices can be listed.
+async fn are_slices_allowed(client: &Client) {
+    let api = Api::<EndpointSlice>::all(client.clone());
+    let one = ListParams::default().limit(1);
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        if api.list(&one).await.is_ok() {
+            return;
         }
     }
 }

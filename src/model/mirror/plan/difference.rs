@@ -56,6 +56,7 @@ impl<'a> Difference<'a> {
         let ignored = is_host.then_some(keys::REMOTE_VERSION);
         self.of_metas(&wanted.meta, &found.meta, ignored)
             || !same_ports(&wanted.ports, &found.ports)
+            || !found.is_plain
     }
 
     pub(super) fn of_endpoints(&self, wanted: &MirrorEndpoints, found: &MirrorEndpoints) -> bool {

@@ -38,7 +38,7 @@ impl Cluster {
         let version = self.version();
         let ports = vec![port("", 80)];
         let cluster_ip = Some(ip("10.9.9.9"));
-        let object = MirrorService { meta, ports, is_headless: false, cluster_ip };
+        let object = MirrorService { meta, ports, is_headless: false, is_plain: true, cluster_ip };
         self.services.insert(object.meta.key.clone(), Observed { version, object });
     }
 

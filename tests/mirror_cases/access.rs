@@ -273,3 +273,26 @@ fn a_name_server_that_is_silent_about_one_gateway_delays_no_other() {
     world.wait_addresses("web-named", &["192.0.2.77"], &[]);
     wait(&world.west, "Service", "web-named");
 }
+
+/// A server that has just started refuses everybody for a moment; rights are taken and given back.
+#[test]
+fn rights_that_are_away_for_a_while_take_nothing_away() {
+    let (world, mirror) = World::mirroring(&["web"]);
+    world.settle();
+    world.west.reset_log();
+    world.east.reset_log();
+    world.east.allow(&world.remote, Rules::none());
+    world.east.disconnect();
+    let (reason, _) = world.condition(CLUSTER, "TargetReachable", "False");
+    assert_eq!(reason, "Forbidden");
+    world.quiet(Duration::from_secs(5), |line| line.contains("links") || line.contains("events"));
+    world.east.allow(&world.remote, Rules::all());
+    world.condition(CLUSTER, "TargetReachable", "True");
+    world.serve(exported("new"), &["10.1.0.2"]);
+    world.wait_addresses("new-remote", &[GATEWAY], &[]);
+    let writes = world.west.writes();
+    assert!(writes.iter().all(|write| !write.line().contains("web-remote")), "{writes:?}");
+    let asked = world.east.counts();
+    assert!(!asked.keys().any(|line| line.starts_with("list endpoints ")), "{asked:?}");
+    drop(mirror);
+}

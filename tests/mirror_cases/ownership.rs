@@ -245,3 +245,32 @@ fn a_write_is_tried_until_it_is_done() {
     let errors = shown(&mirror, CLUSTER).expect("shown")["errors"].clone();
     assert!(errors.to_string().contains("web-remote"), "{errors}");
 }
+
+/// A selector, another type or an external name would lead clients elsewhere, and the cluster's own
+/// controllers would write to its Endpoints.
+#[test]
+fn a_mirror_that_was_made_something_else_is_made_a_mirror_again() {
+    let (world, _mirror) = World::mirroring(&["web", "shop", "mail"]);
+    for (name, spec) in [
+        ("web-remote", json!({ "selector": { "a": "b" } })),
+        ("shop-remote", json!({ "type": "NodePort" })),
+        (
+            "mail-remote",
+            json!({ "type": "ExternalName", "externalName": "other.example.com",
+            "clusterIP": null, "clusterIPs": null }),
+        ),
+    ] {
+        world.west.patch("Service", APPS, name, &json!({ "spec": spec }));
+        world.west.wait_for(&format!("{name} as it was"), |west| {
+            let service = west.get("Service", APPS, name);
+            service.is_some_and(|service| {
+                let spec = &service["spec"];
+                spec["type"] == "ClusterIP"
+                    && spec["clusterIP"].is_string()
+                    && spec.get("selector").is_none()
+                    && spec.get("externalName").is_none()
+            })
+        });
+    }
+    world.settle();
+}

@@ -97,6 +97,7 @@ stories! {
     modes::flat_and_federated_services_have_labels_and_no_addresses,
     safety::a_foreign_service_is_never_touched,
     safety::a_killed_mirror_converges_when_it_is_back,
+    safety::a_mirror_that_was_made_something_else_is_made_a_mirror_again,
     safety::a_steady_state_is_left_alone,
     story::an_exported_service_is_mirrored_reached_and_withdrawn,
 }

@@ -32,6 +32,31 @@ pub fn a_foreign_service_is_never_touched(pair: &Pair) {
     assert!(pair.west.get("Endpoints", APPS, "podinfo-east").is_none());
 }
 
+/// A selector, another type, an external name: real servers have rules of their own for the way back.
+pub fn a_mirror_that_was_made_something_else_is_made_a_mirror_again(pair: &Pair) {
+    pair.serve("podinfo", &json!({ "mirror.linkerd.io/exported": "true" }), pair.at(1));
+    pair.join(&pair.link());
+    let _west = pair.start_west("");
+    let mirror = |pair: &Pair| pair.west.get("Service", APPS, "podinfo-east");
+    pair.west.wait("the mirror", |_| mirror(pair));
+    for spec in [
+        json!({ "selector": { "a": "b" } }),
+        json!({ "type": "NodePort" }),
+        json!({ "type": "ExternalName", "externalName": "other.example.com", "clusterIP": null,
+            "clusterIPs": null }),
+    ] {
+        pair.west.patch("Service", APPS, "podinfo-east", &json!({ "spec": spec }));
+        pair.west.wait(&format!("the mirror as it was before {spec}"), |_| {
+            let spec = &mirror(pair)?["spec"];
+            let is_plain = spec["type"] == "ClusterIP"
+                && spec["clusterIP"].is_string()
+                && spec.get("selector").is_none()
+                && spec.get("externalName").is_none();
+            is_plain.then_some(())
+        });
+    }
+}
+
 /// What was exported and withdrawn while nobody looked is made good at the next start; what a killed
 /// process had begun is finished.
 pub fn a_killed_mirror_converges_when_it_is_back(pair: &Pair) {

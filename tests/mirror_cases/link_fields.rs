@@ -240,4 +240,12 @@ fn namespaces_are_created_only_if_configured() {
     world.west.wait_for("its end", |west| west.get("Service", "new", "web-remote").is_none());
     world.settle();
     assert!(world.west.get("Namespace", "", "new").is_some(), "never deleted");
+
+    // For a Service that is a member of a federated one and nothing else, too.
+    world.east.create(objects::namespace("only"));
+    let service = objects::service("only", "web", &[("http", 80, 8080)]);
+    world.serve(objects::labelled(service, "mirror.linkerd.io/federated", "member"), &["10.1.0.1"]);
+    world.west.wait_for("the federated Service", |west| {
+        west.get("Service", "only", "web-federated").is_some()
+    });
 }

@@ -15,6 +15,7 @@ use super::apply::{Permit, WriteError, look};
 use super::lease::{Hold, Standing};
 use super::link::{Changed, LinkState};
 use super::queue::Done;
+use super::reconcile::create_namespace;
 use super::remote::Remote;
 use super::term::Term;
 use crate::control::kubernetes::error::Failure;
@@ -92,6 +93,20 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
         let FederatedPlan { plan, conditions } =
             decide(term, member, &links, &local, observed.as_ref());
         let holds: Vec<_> = links.iter().map(|known| known.link.lease.hold()).collect();
+        let permit = permitted(term, &links, &holds);
+        let permit = Permit { holds: &permit };
+        let mut has_failed = false;
+        if let Some(link) = wants_namespace(term, &links, &conditions) {
+            match create_namespace(term, link, &member.namespace, permit).await {
+                Ok(()) => continue,
+                Err(error) => {
+                    let text = format!("cannot create the namespace {}: {error}", member.namespace);
+                    tracing::warn!(link = %link.name, service = %member, "{text}; tried again");
+                    link.error(format!("{member}: {text}"));
+                    has_failed = true;
+                }
+            }
+        }
         for (cluster, condition) in &conditions {
             let condition = match plan.conflicts.first() {
                 Some(conflict) => {
@@ -104,12 +119,11 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
         forget(term, &links, &conditions, member, &key);
         let Some(write) = plan.writes.first() else {
             return match plan.conflicts.is_empty() {
+                true if has_failed => Done::Failed,
                 true => Done::Settled,
                 false => Done::After(FOREIGN_INTERVAL),
             };
         };
-        let permit = permitted(term, &links, &holds);
-        let permit = Permit { holds: &permit };
         match term.writer.write(&term.client, write, permit).await {
             Ok(written) => wrote(term, write, &key, written),
             Err(error) => match refused(term, write, &key, error, permit).await {
@@ -120,6 +134,20 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
     }
     tracing::warn!(service = %member, "no end of changes to a federated Service; looked at again later");
     Done::Failed
+}
+
+/// The Link for which the namespace is to be made, when that is what stands in the way.
+fn wants_namespace<'a>(
+    term: &Term,
+    links: &'a [Known],
+    conditions: &[(MemberCluster, MirrorCondition)],
+) -> Option<&'a LinkState> {
+    let is_missing = conditions.iter().any(|(_, c)| c.reason == Reason::MissingNamespace);
+    let mut of_members = links.iter().filter(|known| matches!(known.member, Member::Yes(_)));
+    of_members
+        .next()
+        .filter(|_| is_missing && term.settings.create_namespaces)
+        .map(|known| &*known.link)
 }
 
 /// Only what is known by a Lease that is held has decided anything.

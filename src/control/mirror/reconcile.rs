@@ -305,7 +305,8 @@ fn say(term: &Term, link: &LinkState, look: &Look, condition: Option<MirrorCondi
     }
 }
 
-async fn create_namespace(
+/// Creates the namespace that a mirror, or a federated Service, needs.
+pub async fn create_namespace(
     term: &Term,
     link: &LinkState,
     namespace: &str,

@@ -200,10 +200,10 @@ const MAX_TEXT: usize = 1024;
 /// An error with its causes, each once, in one line of bounded length: some of it is what a server
 /// said.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = readable(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
+        let more = readable(error);
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
@@ -216,9 +216,27 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text.replace(char::is_control, " ")
 }
 
+/// Without the dump of the server's answer that the library appends to what the server says.
+fn readable(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" (Status { ") {
+        text.truncate(end);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_says_is_said_without_the_dump_of_its_answer() {
+        let said = kube::core::Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(said)));
+        let text = chain(&error);
+        assert!(text.contains("pods is forbidden") && text.contains("Forbidden"), "{text}");
+        assert!(!text.contains("Status {") && text.matches("forbidden").count() == 1, "{text}");
+    }
 
     #[test]
     fn what_a_server_says_is_one_line_of_bounded_length() {

@@ -143,11 +143,11 @@ fn wants_namespace<'a>(
     conditions: &[(MemberCluster, MirrorCondition)],
 ) -> Option<&'a LinkState> {
     let is_missing = conditions.iter().any(|(_, c)| c.reason == Reason::MissingNamespace);
-    let mut of_members = links.iter().filter(|known| matches!(known.member, Member::Yes(_)));
-    of_members
-        .next()
-        .filter(|_| is_missing && term.settings.create_namespaces)
-        .map(|known| &*known.link)
+    if !is_missing || !term.settings.create_namespaces {
+        return None;
+    }
+    let member = links.iter().find(|known| matches!(known.member, Member::Yes(_)))?;
+    Some(&member.link)
 }
 
 /// Only what is known by a Lease that is held has decided anything.

@@ -1,42 +1,38 @@
 //! Which watches fail, so that the log tells each outage once, and its end: a watch is tried again
 //! every few seconds, and a cluster has several.
 //!
-//! Told by `local::watch` and `remote::watch` through [`super::term::Term::watch_failing`].
+//! Told by `links`, `local::watch` and `remote::watch` through [`super::term::Term::watch_failing`].
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::control::kubernetes::error::Failure;
+use crate::model::sharded::lock;
 
-/// The watches that fail now, by resource and cluster (ours: empty).
+/// The watches that fail now, by cluster (ours: empty) and resource.
 #[derive(Debug, Default)]
-pub struct Outages(Mutex<BTreeMap<&'static str, BTreeMap<Box<str>, Failure>>>);
+pub struct Outages(Mutex<BTreeMap<Box<str>, BTreeMap<&'static str, Failure>>>);
 
 impl Outages {
     /// A watch has failed. True when that is news: it worked, or failed for another reason.
     pub fn begins(&self, cluster: &str, resource: &'static str, failure: Failure) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(resource).or_default().insert(cluster.into(), failure) != Some(failure)
+        let mut all = lock(&self.0);
+        all.entry(cluster.into()).or_default().insert(resource, failure) != Some(failure)
     }
 
     /// A watch works. True when it did not.
     pub fn ends(&self, cluster: &str, resource: &'static str) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get_mut(resource).is_some_and(|of_it| of_it.remove(cluster).is_some())
+        lock(&self.0).get_mut(cluster).is_some_and(|of_it| of_it.remove(resource).is_some())
     }
 
     /// Whether any watch of a cluster fails.
     pub fn has(&self, cluster: &str) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().any(|of_it| of_it.contains_key(cluster))
+        lock(&self.0).get(cluster).is_some_and(|of_it| !of_it.is_empty())
     }
 
     /// A Link is gone, and its watches with it.
     pub fn forget(&self, cluster: &str) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for of_it in all.values_mut() {
-            of_it.remove(cluster);
-        }
+        lock(&self.0).remove(cluster);
     }
 }
 

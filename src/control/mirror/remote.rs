@@ -268,12 +268,12 @@ impl Remote {
         Changed { services: services.into_iter().collect(), everything }
     }
 
-    /// Slices are not to be had: what was learnt from them is forgotten, and not yet replaced.
     /// Whether readiness was once listed completely.
     fn knows_readiness(&self) -> bool {
         self.lock().readiness.is_complete()
     }
 
+    /// It is taken from other objects now: what was learnt is forgotten, and not yet replaced.
     fn forget_readiness(&self) {
         let mut inner = self.lock();
         inner.readiness = Index::default();

@@ -1,7 +1,7 @@
 //! The watches of one Link's target. Run by the Link's task for as long as its credentials are the
 //! same; a slow or dead API server stops nobody but them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
@@ -117,7 +117,7 @@ impl Hearing<'_> {
     /// kept, and refused for a while before that is what counts.
     async fn slices(self, client: &Client) {
         let headless = self.remote.wanted.headless;
-        let first = Mutex::new(None);
+        let mut first = None;
         let is_refused = Notify::new();
         let convert = |slice| convert::slice_readiness(slice, headless).map(Arc::new);
         let health = &self.remote.health.endpoints;
@@ -127,7 +127,6 @@ impl Hearing<'_> {
             let is_refusal =
                 matches!(said, Said::Failed(Failure::Forbidden | Failure::NotFound, _));
             if is_refusal && !self.remote.knows_readiness() {
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
                 if first.get_or_insert_with(Instant::now).elapsed() >= REFUSED_FOR {
                     is_refused.notify_one();
                 }

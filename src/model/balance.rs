@@ -125,30 +125,46 @@ pub fn choose<C: Candidate>(
         .or_else(|| two_choices(candidates, fresh, &mut random))
 }
 
+/// Two different ones where there are two: an endpoint compared with itself would get its requests
+/// however slow it is.
 fn two_choices<C: Candidate>(
     candidates: &[C],
     eligible: impl Fn(usize, &C) -> bool,
     random: &mut impl FnMut() -> u32,
 ) -> Option<usize> {
-    let share = |c: &C| u64::from(c.weight().max(1));
-    let total = || candidates.iter().enumerate().filter(|(i, c)| eligible(*i, c));
-    let sum: u64 = total().map(|(_, c)| share(c)).sum();
-    if sum == 0 {
-        return None;
-    }
-    let mut draw = || {
-        let mut at = (u64::from(random()) * sum) >> 32;
-        total().find(|(_, c)| {
-            let here = at < share(c);
-            at = at.saturating_sub(share(c));
-            here
-        })
+    let first = draw(candidates, &eligible, random())?;
+    let Some(second) = draw(candidates, |i, c| i != first.0 && eligible(i, c), random()) else {
+        return Some(first.0);
     };
-    let (first, second) = (draw()?, draw()?);
-    let load = |c: &C| u64::from(c.state().open()) + 1;
-    // open(first)/weight(first) <= open(second)/weight(second), without division.
-    let keep = load(first.1) * share(second.1) <= load(second.1) * share(first.1);
-    Some(if keep { first.0 } else { second.0 })
+    Some(if is_freer(second.1, first.1) { second.0 } else { first.0 })
+}
+
+/// One of those that are eligible, each by its weight.
+fn draw<C: Candidate>(
+    candidates: &[C],
+    eligible: impl Fn(usize, &C) -> bool,
+    random: u32,
+) -> Option<(usize, &C)> {
+    let all = || candidates.iter().enumerate().filter(|(i, c)| eligible(*i, c));
+    let sum: u64 = all().map(|(_, c)| share(c)).sum();
+    let mut at = (u64::from(random) * sum) >> 32;
+    all().find(|(_, c)| {
+        let here = at < share(*c);
+        at = at.saturating_sub(share(*c));
+        here
+    })
+}
+
+fn share(candidate: &impl Candidate) -> u64 {
+    u64::from(candidate.weight().max(1))
+}
+
+/// True when `this` would have fewer connections per weight than `other`, each with one more. Of two
+/// without any neither: the draw has heeded their weights.
+fn is_freer<C: Candidate>(this: &C, other: &C) -> bool {
+    let (ours, theirs) = (u64::from(this.state().open()), u64::from(other.state().open()));
+    // Per weight without division.
+    (ours | theirs) != 0 && (ours + 1) * share(other) < (theirs + 1) * share(this)
 }
 
 #[cfg(test)]
@@ -201,6 +217,23 @@ mod tests {
         let open = shares(&peers(&[3, 1, 0]), 4000);
         assert!((2950..=3050).contains(&open[0]), "{open:?}");
         assert_eq!(open[2], 0);
+    }
+
+    #[test]
+    fn one_after_the_other_they_are_shared_by_weight() {
+        let (peers, mut random) = (peers(&[3, 1]), numbers());
+        let picks = (0..4000).filter_map(|_| choose(&peers, |_| false, 0, &mut random));
+        let heavy = picks.filter(|index| *index == 0).count();
+        assert!((2900..=3100).contains(&heavy), "{heavy}");
+    }
+
+    #[test]
+    fn of_two_the_busy_one_is_never_chosen() {
+        let (peers, mut random) = (peers(&[1, 1]), numbers());
+        peers[0].0.opened();
+        for _ in 0..1000 {
+            assert_eq!(choose(&peers, |_| false, 0, &mut random), Some(1));
+        }
     }
 
     #[test]

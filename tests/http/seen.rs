@@ -55,7 +55,9 @@ fn each_request_is_counted_with_its_target_client_and_end() {
     let bucket = [&whose[..], &["le=\"50000\""]].concat();
     assert_eq!(sum(gateway, "response_latency_ms_bucket", &bucket), 3.0);
     assert_eq!(sum(gateway, "inbound_http_errors_total", &["gateway domain invalid"]), 1.0);
-    assert_eq!(gateway.metric("gateway_http_requests_in_flight"), 0.0);
+    gateway.eventually("none in flight", |gateway| {
+        gateway.metric("gateway_http_requests_in_flight") == 0.0
+    });
     gateway.eventually("a line each", |gateway| requests(gateway).len() == 4);
     let lines = requests(gateway);
     let first = &lines[0];

@@ -192,6 +192,20 @@ fn a_role_without_endpointslices_is_enough() {
     world.condition(CLUSTER, "TargetReachable", "True");
 }
 
+/// What the watch of slices failed of before the target was known to refuse them is over then.
+#[test]
+fn a_role_without_endpointslices_is_enough_after_an_outage() {
+    let world = World::joined();
+    world.east.allow(&world.remote, Rules::from_yaml(GUIDES_ROLE, SYSTEM));
+    world.serve(exported("web"), &["10.1.0.1"]);
+    world.east.stop();
+    let _mirror = world.start("");
+    world.condition(CLUSTER, "TargetReachable", "False");
+    world.east.serve();
+    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    world.condition(CLUSTER, "TargetReachable", "True");
+}
+
 /// A role without namespaces is enough as long as there is no namespace filter. With one, nothing
 /// new is mirrored, what exists is kept, and the condition names the verb.
 #[test]

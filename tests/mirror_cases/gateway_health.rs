@@ -204,7 +204,7 @@ fn missing_endpoints_are_repaired() {
     let before = mirror.metric(series);
     world.west.delete("Endpoints", APPS, "web-remote");
     world.wait_addresses("web-remote", &[GATEWAY], &[]);
-    assert!(mirror.metric(series) > before);
+    mirror.eventually("a repair is counted", |mirror| mirror.metric(series) > before);
     world.west.delete("EndpointSlice", APPS, "web-remote-ipv4");
     world.wait_addresses("web-remote", &[GATEWAY], &[]);
     let spec = json!({ "metadata": { "labels": { "mirror.linkerd.io/cluster-name": "other" } } });

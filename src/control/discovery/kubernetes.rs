@@ -45,8 +45,8 @@ const SHARE: u32 = 10;
 /// Waits between tries while there is no client.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// Between two looks at how the watches fare.
-const SURVEY: Duration = Duration::from_secs(1);
+/// Between two looks at the kubeconfig.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 const SERVICES: &str = "services";
 const SLICES: &str = "endpointslices";
@@ -58,7 +58,7 @@ const RESOURCES: [&str; 3] = [SERVICES, SLICES, PODS];
 struct Watch {
     resource: &'static str,
     health: Health,
-    /// The failure that was told last, until it is over.
+    /// The failure that was told last, until it works again.
     told: Mutex<Option<Failure>>,
 }
 
@@ -136,7 +136,7 @@ impl Follower {
                 () = self.watch(&client) => {}
                 () = self.publish(&notices) => {}
                 () = events::post(client.clone(), &mut waiting) => {}
-                () = self.survey(kubeconfig) => {
+                () = self.is_changed(kubeconfig) => {
                     tracing::info!("the kubeconfig has changed: {}", self.place());
                 }
             }
@@ -213,17 +213,25 @@ impl Follower {
                 put(&mut lock(&self.catalog), event);
                 self.changed.notify_one();
             }
-            // `survey` sees it.
-            Said::Works => {}
+            Said::Works => {
+                let told = lock(&watch.told).take();
+                let mut of_it =
+                    self.watches.iter().filter(|other| other.resource == watch.resource);
+                let is_failing = of_it.any(|other| lock(&other.told).is_some());
+                self.metrics.watch_failing(watch.resource, is_failing);
+                if told.is_some() {
+                    let resource = watch.resource;
+                    tracing::info!(resource, "the cluster's API server is watched again");
+                }
+            }
+            Said::Expired(error) => {
+                self.metrics.watch_failed(watch.resource, Failure::Gone.reason());
+                tracing::debug!(resource = watch.resource, error, "listing anew");
+            }
             Said::Failed(failure, error) => {
                 self.metrics.watch_failed(watch.resource, failure.reason());
-                let told = lock(&watch.told).replace(failure);
-                if failure == Failure::Gone && told.is_none() {
-                    // It goes on with a list at once: the normal course after a long silence.
-                    return tracing::debug!(resource = watch.resource, error, "listing anew");
-                }
                 self.metrics.watch_failing(watch.resource, true);
-                if told != Some(failure) {
+                if lock(&watch.told).replace(failure) != Some(failure) {
                     tracing::warn!(
                         resource = watch.resource,
                         reason = failure.reason(),
@@ -237,25 +245,14 @@ impl Follower {
         }
     }
 
-    /// Says which watches fail, until the kubeconfig is another one than this.
-    async fn survey(&self, kubeconfig: Option<Vec<u8>>) {
+    /// Until the kubeconfig is another one than this.
+    async fn is_changed(&self, kubeconfig: Option<Vec<u8>>) {
         loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
             let now = self.kubeconfig();
             if now.is_some() && now != kubeconfig {
                 return;
             }
-            for resource in RESOURCES {
-                let of_it = || self.watches.iter().filter(|watch| watch.resource == resource);
-                let is_failing = of_it().any(|watch| watch.health.is_failing());
-                self.metrics.watch_failing(resource, is_failing);
-                for watch in of_it().filter(|watch| !watch.health.is_failing()) {
-                    let told = lock(&watch.told).take();
-                    if told.is_some_and(|told| told != Failure::Gone) {
-                        tracing::info!(resource, "the cluster's API server is watched again");
-                    }
-                }
-            }
-            tokio::time::sleep(SURVEY).await;
         }
     }
 

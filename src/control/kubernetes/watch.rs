@@ -36,13 +36,16 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What a watch hands on.
 #[derive(Debug)]
 pub enum Said<T> {
-    /// About objects.
+    /// The server has answered: told before the first event, and once after each failure, also where
+    /// nothing happens that could be an event.
+    Works,
+    /// About objects. That a list begins is said before the server is asked.
     Event(WatchEvent<T>),
+    /// Its place in the stream is no longer known, and it lists anew at once: the normal course
+    /// after a long silence. The text is for a person.
+    Expired(String),
     /// It failed, and is tried again; the text is for a person.
     Failed(Failure, String),
-    /// It works again, and has nothing to say: a watch that is taken up where it was left, in a
-    /// quiet cluster.
-    Works,
 }
 
 /// How a watch fares, for `/links`, metrics and readiness. Shared.
@@ -125,7 +128,7 @@ pub async fn follow<K, T>(
 {
     let (client, answers) = counting(client);
     let mut events = pin!(watcher(api(client), scope.config()));
-    let (mut failures, mut before) = (0, 0);
+    let (mut failures, mut before, mut works) = (0, 0, false);
     loop {
         let settled = async {
             let mut answers = answers.clone();
@@ -137,7 +140,7 @@ pub async fn follow<K, T>(
             biased;
             next = events.next() => next,
             () = settled, if health.is_failing() => {
-                failures = 0;
+                (failures, works) = (0, true);
                 health.settled();
                 tell(Said::Works);
                 continue;
@@ -145,21 +148,25 @@ pub async fn follow<K, T>(
         };
         match next {
             Some(Ok(event)) => {
-                // That a list begins is said before the server is asked: it is no sign of life.
                 if !matches!(event, Event::Init) {
                     failures = 0;
                     health.heard();
+                    if !std::mem::replace(&mut works, true) {
+                        tell(Said::Works);
+                    }
                 }
                 tell(Said::Event(compact(event, &convert)));
             }
             Some(Err(error)) => {
                 failures += 1;
+                works = false;
                 health.is_failing.store(true, Ordering::Relaxed);
-                let failure = Failure::of_watch(&error);
-                // A place that is lost is found again by a list at once.
-                tell(Said::Failed(failure, chain(&error)));
-                if failure != Failure::Gone || failures > 1 {
-                    tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;
+                match Failure::of_watch(&error) {
+                    Failure::Gone if failures == 1 => tell(Said::Expired(chain(&error))),
+                    failure => {
+                        tell(Said::Failed(failure, chain(&error)));
+                        tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;
+                    }
                 }
                 before = *answers.borrow();
             }

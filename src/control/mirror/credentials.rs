@@ -15,9 +15,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::control::kubernetes::client;
-use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
-use crate::model::kubernetes::index::{Index, WatchEvent};
+use crate::model::kubernetes::index::Index;
 
 /// The type of Secrets with a target's kubeconfig.
 const SECRET_TYPE: &str = "mirror.linkerd.io/remote-kubeconfig";
@@ -106,11 +105,10 @@ async fn watch_secret(
     };
     let api = |client| Api::namespaced(client, namespace);
     follow(own, api, &scope, &Health::default(), convert, |said| match said {
+        Said::Works => {
+            credentials.send_if_modified(|now| now.unreadable.take().is_some());
+        }
         Said::Event(event) => {
-            // That a list begins is said before the server is asked.
-            if !matches!(event, WatchEvent::ListBegins) {
-                credentials.send_if_modified(|now| now.unreadable.take().is_some());
-            }
             let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
             index.take(event);
             if !index.is_complete() {
@@ -123,10 +121,7 @@ async fn watch_secret(
                 changed
             });
         }
-        Said::Works => {
-            credentials.send_if_modified(|now| now.unreadable.take().is_some());
-        }
-        Said::Failed(Failure::Gone, _) => {}
+        Said::Expired(_) => {}
         Said::Failed(failure, text) => {
             let text = format!("the Secret {name} cannot be read: {text}");
             credentials.send_if_modified(|now| {

@@ -161,24 +161,19 @@ async fn watch_version(
         Some(Arc::new(parse(&json!({ "metadata": metadata, "spec": object.spec }))))
     };
     let scope = Scope::default();
-    let works = || {
-        term.links.problem(None);
-        term.watch_failing("", LINKS, None);
-    };
     follow(&term.client, api, &scope, &term.links.health, convert, |said| match said {
+        Said::Works => {
+            term.links.problem(None);
+            term.watch_failing("", LINKS, None);
+        }
         Said::Event(event) => {
-            // That a list begins is said before the server is asked.
-            if !matches!(event, WatchEvent::ListBegins) {
-                works();
-            }
             let is_end = matches!(event, WatchEvent::ListEnds);
             let news = links.lock().unwrap_or_else(PoisonError::into_inner).take(event);
             if is_end || !news.is_empty() {
                 changed.notify_one();
             }
         }
-        Said::Works => works(),
-        Said::Failed(Failure::Gone, _) => {}
+        Said::Expired(_) => {}
         Said::Failed(Failure::NotFound, _) => missing.notify_one(),
         Said::Failed(failure, text) => {
             term.links.problem(Some(&format!("Links: {}: {text}", failure.reason())));

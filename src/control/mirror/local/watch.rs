@@ -9,7 +9,6 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 
 use super::{RESOURCES, Touched};
-use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Said, Scope, follow};
 use crate::control::mirror::convert;
 use crate::control::mirror::term::Term;
@@ -128,20 +127,12 @@ fn completed(term: &Term) {
 fn heard<T>(term: &Term, watch: usize, said: Said<T>) -> Option<WatchEvent<T>> {
     let resource = RESOURCES[watch];
     match said {
-        // The library says so before it asks anything: the server has not been heard.
-        Said::Event(WatchEvent::ListBegins) => Some(WatchEvent::ListBegins),
-        Said::Event(event) => {
-            term.watch_failing("", resource, None);
-            Some(event)
-        }
-        Said::Works => {
-            term.watch_failing("", resource, None);
-            None
-        }
-        Said::Failed(Failure::Gone, _) => None,
+        Said::Event(event) => return Some(event),
+        Said::Works => term.watch_failing("", resource, None),
         Said::Failed(failure, text) => {
             term.watch_failing("", resource, Some((failure, text)));
-            None
         }
+        Said::Expired(_) => {}
     }
+    None
 }

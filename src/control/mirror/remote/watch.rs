@@ -96,6 +96,8 @@ impl Hearing<'_> {
         let link = &self.link.name;
         loop {
             self.slices(client).await;
+            // Whatever else it failed of before.
+            self.heard::<()>(SLICES, Said::Works);
             tracing::info!(
                 %link,
                 "the target does not let us list endpointslices; readiness is taken from endpoints, \
@@ -166,20 +168,18 @@ impl Hearing<'_> {
 
     /// An event; a failure is told and gives none.
     fn heard<T>(&self, watch: &'static str, said: Said<T>) -> Option<WatchEvent<T>> {
-        let (event, failure) = match said {
-            // The library says so before it asks anything: the server has not been heard.
-            Said::Event(WatchEvent::ListBegins) => return Some(WatchEvent::ListBegins),
-            Said::Event(event) => (Some(event), None),
-            Said::Works => (None, None),
-            Said::Failed(Failure::Gone, _) => return None,
-            Said::Failed(failure, text) => (None, Some((failure, text))),
+        let failure = match said {
+            Said::Event(event) => return Some(event),
+            Said::Expired(_) => return None,
+            Said::Works => None,
+            Said::Failed(failure, text) => Some((failure, text)),
         };
         let told = failure.as_ref().map(|(failure, text)| (*failure, Arc::from(text.as_str())));
         if self.remote.fails(watch, told) {
             self.link.status_changed.notify_one();
             self.term.watch_failing(&self.link.cluster, watch, failure);
         }
-        event
+        None
     }
 
     fn changed(&self, changed: Changed) {

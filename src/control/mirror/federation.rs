@@ -99,6 +99,7 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
         if let Some(link) = wants_namespace(term, &links, &conditions) {
             match create_namespace(term, link, &member.namespace, permit).await {
                 Ok(()) => continue,
+                Err(error) if error.failure().is_none() => return Done::After(NOT_PERMITTED),
                 Err(error) => {
                     let text = format!("cannot create the namespace {}: {error}", member.namespace);
                     tracing::warn!(link = %link.name, service = %member, "{text}; tried again");
@@ -267,8 +268,12 @@ async fn refused(
     if let Some(pause) = error.retry_after() {
         term.federation.pause(pause);
     }
-    tracing::warn!(object = %key, reason = failure.reason(),
-        "cannot {} a federated Service: {error}; tried again", verb(write));
+    let (text, reason) =
+        (format!("cannot {} a federated Service: {error}", verb(write)), failure.reason());
+    match term.is_told(failure) {
+        true => tracing::debug!(object = %key, reason, "{text}; tried again"),
+        false => tracing::warn!(object = %key, reason, "{text}; tried again"),
+    }
     Err(Done::Failed)
 }
 

@@ -273,12 +273,9 @@ fn failed(term: &Term, link: &LinkState, look: &Look, what: &str, error: &WriteE
         link.queue.pause(pause);
     }
     let text = format!("cannot {what}: {}: {error}", failure.reason());
-    // Of an outage the watches tell once; each of thousands of objects would tell it every second.
-    match failure {
-        Failure::Unreachable if term.outages.has("") => {
-            tracing::debug!(link = %link.name, mirror = %look.local, "{text}; tried again");
-        }
-        _ => tracing::warn!(link = %link.name, mirror = %look.local, "{text}; tried again"),
+    match term.is_told(failure) {
+        true => tracing::debug!(link = %link.name, mirror = %look.local, "{text}; tried again"),
+        false => tracing::warn!(link = %link.name, mirror = %look.local, "{text}; tried again"),
     }
     link.error(format!("{}: {text}", look.local));
     let reason = match failure {

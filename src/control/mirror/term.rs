@@ -90,6 +90,12 @@ impl Term {
         Options { endpoints, headless: settings.headless_services }
     }
 
+    /// True of an outage of our own cluster that the watches have told, once: each of thousands of
+    /// objects would tell it every second.
+    pub fn is_told(&self, failure: Failure) -> bool {
+        failure == Failure::Unreachable && self.outages.has("")
+    }
+
     /// A watch of `cluster` is no longer needed, whether it failed or not.
     pub fn watch_ended(&self, cluster: &str, resource: &'static str) {
         self.metrics.mirror_watch_failing(cluster, resource, false);

@@ -301,6 +301,8 @@ pub struct MirrorSettings {
     pub excluded_annotations: Vec<Arc<str>>,
     /// Writes of one Link that may be under way at once.
     pub max_writes_in_flight: usize,
+    /// What is kept of the target of one Link, in bytes.
+    pub max_link_memory: usize,
     /// After which a leader that is not heard of is replaced.
     pub lease_duration: Duration,
 }

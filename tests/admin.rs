@@ -175,7 +175,7 @@ async fn a_thousand_idle_connections_stop_no_probe_and_no_operator() {
     for address in [Some(server.loopback()), remote].into_iter().flatten() {
         let start = Instant::now();
         assert!(get(address, "/ready").await.starts_with("HTTP/1.1 200 "));
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     }
     drop(idle);
 }

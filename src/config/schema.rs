@@ -199,6 +199,7 @@ const MIRROR: &[Key] = &[
     Key::new("excluded_labels", Kind::Texts(Some(&[]))),
     Key::new("excluded_annotations", Kind::Texts(Some(&[]))),
     Key::new("max_writes_in_flight", Kind::Integer(Some(16))),
+    Key::new("max_link_memory", Kind::Text(Some("256MiB"))),
     Key::new("lease_duration", Kind::Text(Some("30s"))),
 ];
 

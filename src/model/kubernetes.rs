@@ -3,6 +3,7 @@
 //!
 //! Everything is kept in a compact form: a process may hold tens of thousands of objects.
 
+pub mod bounded;
 pub mod duration;
 pub mod index;
 pub mod labels;

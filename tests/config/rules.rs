@@ -358,6 +358,7 @@ fn kubernetes_and_mirror_are_checked_with_the_rest() {
         ("[kubernetes]\ncluster_domain = \"*.x\"", "a DNS domain"),
         ("[mirror]\nnamespace = \"A.b\"", "the name of a namespace"),
         ("[mirror]\nmax_writes_in_flight = 0", "from 1 to 256"),
+        ("[mirror]\nmax_link_memory = \"1KiB\"", "from 1MiB to 64GiB"),
         ("[mirror]\nlease_duration = \"1s\"", "from 2s to 10m"),
     ] {
         refuses(text, expected);

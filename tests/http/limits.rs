@@ -49,12 +49,12 @@ fn a_body_that_stops_coming_is_a_408() {
 #[test]
 fn a_slow_body_is_no_silent_one() {
     let backend = saying(Protocol::Http1, "ok");
-    let parties = parties_with(&[backend.address], "[http]\nbody_timeout = \"500ms\"");
+    let parties = parties_with(&[backend.address], "[http]\nbody_timeout = \"1500ms\"");
     let session = parties.session();
     let request = marked("POST", "/").body(()).expect("a request");
     let (response, mut stream) = run(session.begin(request, false)).expect("a stream");
     for number in 0..8 {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(300));
         stream.send_data(Bytes::from("x"), number == 7).expect("room");
     }
     assert_eq!(run(answer(response)).expect("a response").status, 200);

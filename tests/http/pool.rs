@@ -114,12 +114,12 @@ fn a_connection_without_requests_is_closed_in_time() {
     let answer = session.spawn(get("/"));
     let mut backend = parties.backend();
     head(&mut backend);
+    let begun = std::time::Instant::now();
     say(&mut backend, &ok("ok"));
     assert_eq!(finished(answer).expect("a response").status, 200);
-    let begun = std::time::Instant::now();
     assert_eq!(next_head(&mut backend), None);
     let took = begun.elapsed();
-    assert!(took > Duration::from_millis(100) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took > Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
 }
 
 #[test]

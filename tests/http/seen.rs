@@ -147,7 +147,7 @@ fn a_ping_is_answered_at_once_while_all_streams_are_busy() {
     let served = busy.join().expect("no panic");
     assert!(served > 100, "{served} under load");
     // Linkerd's proxy ends a session whose PING is not answered for 3 s.
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(longest < Duration::from_millis(2500), "{longest:?}");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn clients_that_read_nothing_do_not_stop_others_at_a_shared_connection() {
         let answer = answer.expect("in time").expect("a response");
         assert_eq!(answer.body, "small");
     }
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(hostile);
 }
 

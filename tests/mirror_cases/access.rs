@@ -206,6 +206,26 @@ fn a_role_without_endpointslices_is_enough_after_an_outage() {
     world.condition(CLUSTER, "TargetReachable", "True");
 }
 
+/// The same after a rotation: that slices are refused is not taken for an outage then.
+#[test]
+fn a_role_without_endpointslices_is_enough_after_a_rotation() {
+    let world = World::joined();
+    world.east.allow(&world.remote, Rules::from_yaml(GUIDES_ROLE, SYSTEM));
+    let service = world.serve(exported("web"), &["10.1.0.1"]);
+    let _mirror = world.start("");
+    world.wait_addresses("web-remote", &[GATEWAY], &[]);
+    let new = world.east.token("rotated", Rules::from_yaml(GUIDES_ROLE, SYSTEM));
+    world.west.apply(secret_of(&world.east.kubeconfig(&new)));
+    world.east.wait_for("the new token", |east| {
+        east.requests().iter().any(|asked| asked.user == "rotated")
+    });
+    world.east.revoke(&world.remote);
+    world.east.disconnect();
+    world.east.apply(objects::endpoints(&service, &[]));
+    world.wait_addresses("web-remote", &[], &[]);
+    world.condition(CLUSTER, "TargetReachable", "True");
+}
+
 /// A role without namespaces is enough as long as there is no namespace filter. With one, nothing
 /// new is mirrored, what exists is kept, and the condition names the verb.
 #[test]

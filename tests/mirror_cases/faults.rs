@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::gateway::Gateway;
 use crate::support::kubernetes::{Fault, Matcher, Times};
-use crate::world::{APPS, CLUSTER, GATEWAY, QUIET, World, exported, shown};
+use crate::world::{APPS, CLUSTER, GATEWAY, QUIET, World, condition, exported, shown};
 
 /// A mirror between servers of which something went wrong; then everything still works.
 fn goes_on(world: &World) {
@@ -279,4 +279,48 @@ fn killed_at_any_write_it_converges_to_the_same() {
         let slices: Vec<_> = world.west.names("EndpointSlice", APPS);
         assert_eq!(slices, ["web-remote-ipv4"]);
     }
+}
+
+/// What another cluster's server says has an end here. Nothing is deleted for want of room, and what
+/// was left out is mirrored when there is some.
+#[test]
+fn a_target_with_too_much_is_mirrored_as_far_as_there_is_room() {
+    const ROOM: usize = 170;
+    let world = World::joined();
+    let name = |number: usize| format!("web-{number:03}");
+    for number in 0..100 {
+        world.serve(exported(&name(number)), &["10.1.0.1"]);
+    }
+    let mirror = world.start("max_link_memory = \"1MiB\"");
+    let mirrors = || {
+        let here = world.west.list("Service").into_iter();
+        here.filter(|service| service["metadata"]["name"].to_string().contains("-remote")).count()
+    };
+    world.west.wait_for("all mirrors", |_| mirrors() == 100);
+    world.condition(CLUSTER, "TargetReachable", "True");
+    assert_eq!(condition(&world.west, CLUSTER, "ServicesMirrored"), None);
+    for number in 100..300 {
+        world.serve(exported(&name(number)), &["10.1.0.1"]);
+    }
+    let (reason, message) = world.condition(CLUSTER, "ServicesMirrored", "False");
+    assert_eq!(reason, "TargetTooLarge");
+    assert!(message.contains("mirror.max_link_memory"), "{message}");
+    world.settle();
+    assert!((ROOM / 2..ROOM).contains(&mirrors()), "{}", mirrors());
+    // One that was mirrored goes, while absence means nothing; then its server says all anew.
+    let before = mirrors();
+    world.east.delete("Service", APPS, &name(0));
+    world.quiet(QUIET, |line| line.contains("links") || line.contains("events"));
+    assert!(world.has("Service", "web-000-remote") && mirrors() == before);
+    for number in 150..300 {
+        world.east.delete("Service", APPS, &name(number));
+    }
+    world.east.compact();
+    world.east.expire_watches();
+    world.west.wait_for("all mirrors, and no other", |_| mirrors() == 149);
+    assert!(!world.has("Service", "web-000-remote") && world.has("Service", "web-149-remote"));
+    world
+        .west
+        .wait_for("no complaint", |west| condition(west, CLUSTER, "ServicesMirrored").is_none());
+    drop(mirror);
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::values::{duration, size};
+use super::values::{bytes, duration};
 use super::{LONGEST, SHORTEST};
 use crate::config::HttpSettings;
 use crate::config::raw::Cursor;
@@ -50,8 +50,4 @@ pub fn http(at: &Cursor<'_>) -> Option<HttpSettings> {
         max_idle_connections: max_idle?,
         window_budget: budget?,
     })
-}
-
-fn bytes(at: &Cursor<'_>, expected: &str, range: RangeInclusive<u64>) -> Option<u64> {
-    at.parsed(expected, |text| size(text).filter(|size| range.contains(size)))
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::values::{duration, one_of};
+use super::values::{bytes, duration, one_of};
 use crate::config::raw::Cursor;
 use crate::config::{EndpointObjects, KubernetesSettings, MirrorSettings, Reachable};
 use crate::model::identity::is_trust_domain;
@@ -56,6 +56,9 @@ pub fn kubernetes(at: &Cursor<'_>) -> Option<KubernetesSettings> {
     })
 }
 
+/// What is kept of one target: less would not even mirror 200 Services.
+const LINK_MEMORY: RangeInclusive<u64> = (1 << 20)..=(64 << 30);
+
 /// Reads `[mirror]`.
 pub fn mirror(at: &Cursor<'_>) -> Option<MirrorSettings> {
     let boolean = |name| at.required(name, "true or false", Cursor::boolean);
@@ -86,6 +89,9 @@ pub fn mirror(at: &Cursor<'_>) -> Option<MirrorSettings> {
     let (excluded_labels, excluded_annotations) =
         (keys("excluded_labels"), keys("excluded_annotations"));
     let writes = at.required("max_writes_in_flight", "a number", |at| at.integer(1..=MOST_WRITES));
+    let memory = at.required("max_link_memory", "a size", |at| {
+        bytes(at, "a size from 1MiB to 64GiB, like \"256MiB\"", LINK_MEMORY)
+    });
     let lease = at.required("lease_duration", "a duration", |at| duration(at, LEASES));
     Some(MirrorSettings {
         enabled: enabled?,
@@ -97,6 +103,7 @@ pub fn mirror(at: &Cursor<'_>) -> Option<MirrorSettings> {
         excluded_labels: excluded_labels?,
         excluded_annotations: excluded_annotations?,
         max_writes_in_flight: writes?,
+        max_link_memory: usize::try_from(memory?).ok()?,
         lease_duration: lease?,
     })
 }

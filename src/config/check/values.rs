@@ -26,6 +26,11 @@ pub fn size(text: &str) -> Option<u64> {
     number.trim().parse::<u64>().ok()?.checked_mul(*unit)
 }
 
+/// A [`size`] within `range`.
+pub fn bytes(at: &Cursor<'_>, expected: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    at.parsed(expected, |text| size(text).filter(|size| range.contains(size)))
+}
+
 /// An IP address with a port; port 0 lets the system choose, which tests use.
 pub fn address(at: &Cursor<'_>) -> Option<SocketAddr> {
     at.parsed("an address and port like \"0.0.0.0:4143\" or \"[::]:4143\"", |text| {

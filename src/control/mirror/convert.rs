@@ -14,6 +14,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::model::kubernetes::bounded::Weigh;
 use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::{
     EndpointPort, ObjectKey, Protocol, ServicePort, TargetPort, Version,
@@ -127,6 +128,20 @@ pub struct Readiness {
     pub has_ready: bool,
     /// The hosts of a headless Service.
     pub hosts: Vec<RemoteSubset>,
+}
+
+impl Weigh for Readiness {
+    fn weight(&self) -> usize {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let host =
+            |host: &RemoteHost| size_of::<RemoteHost>() + text(&host.hostname) + text(&host.target);
+        let subset = |subset: &RemoteSubset| {
+            let ports = subset.ports.iter().map(|port| size_of::<EndpointPort>() + port.name.len());
+            ports.chain(subset.hosts.iter().map(host)).sum::<usize>()
+        };
+        let names = self.service.namespace.len() + self.service.name.len();
+        size_of::<Self>() + names + self.hosts.iter().map(subset).sum::<usize>()
+    }
 }
 
 /// Readiness from an EndpointSlice. Hosts are kept when `headless` ones are mirrored at all.

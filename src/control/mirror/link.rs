@@ -85,6 +85,7 @@ impl LinkState {
             duration: term.settings.lease_duration.min(LINKERD_LEASE),
         });
         let wanted = Wanted::of(link, term.options.headless);
+        let memory = term.settings.max_link_memory;
         Self {
             name: Arc::clone(&link.key.name),
             cluster: Arc::clone(&link.cluster),
@@ -97,7 +98,7 @@ impl LinkState {
             addresses: ArcSwap::default(),
             gateway_changed: Notify::new(),
             status_changed: Notify::new(),
-            remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster))),
+            remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster, memory))),
             last_status: Mutex::default(),
             inner: Mutex::default(),
         }
@@ -134,7 +135,8 @@ impl LinkState {
     }
 
     fn begin_anew(&self, term: &Term, wanted: Wanted) {
-        let new = Arc::new(Remote::new(wanted, &self.cluster));
+        let memory = term.settings.max_link_memory;
+        let new = Arc::new(Remote::new(wanted, &self.cluster, memory));
         // What failed is not watched any more.
         for watch in self.remote.swap(new).failures().keys() {
             term.watch_ended(&self.cluster, watch);

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Planned, Writer};
 use super::lease::{Candidate, LeaseSettings};
 use super::link::LinkState;
+use super::remote::LACKS_ROOM;
 use super::term::Term;
 use super::{Mirror, federation, links, local};
 use crate::control::kubernetes::client::{self, ClientError};
@@ -118,6 +119,9 @@ fn waits(link: &LinkState) -> Option<String> {
     let remote = link.remote();
     if let Some((watch, (_, text))) = remote.failures().into_iter().next() {
         return Some(format!("{watch}: {text}"));
+    }
+    if remote.lacks() {
+        return Some(LACKS_ROOM.to_owned());
     }
     let complete = remote.completeness();
     let is_listed = complete.services

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use super::convert::Readiness;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::Health;
-use crate::model::kubernetes::index::{Index, WatchEvent};
+use crate::model::kubernetes::bounded::{Bounded, Room};
+use crate::model::kubernetes::index::WatchEvent;
 use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::kubernetes::selector::Selector;
@@ -27,6 +28,11 @@ pub mod watch;
 /// How long a Service that has left one selector may take to appear under another: its events come
 /// on different streams of one API server.
 const LEAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a person is told where there is not.
+pub const LACKS_ROOM: &str = "the target has more Services, endpoints or namespaces than \
+    mirror.max_link_memory has room for: what was left out is not mirrored, and nothing is deleted; \
+    raise it, or let the Link's selector choose fewer";
 
 /// What of a Link decides which watches there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,19 +78,25 @@ struct Watches {
     namespaces: Health,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// What all of it may take: another cluster's server may say what it likes.
+    room: Room,
     /// One for each selector.
-    services: Vec<Index<Arc<RemoteService>>>,
+    services: Vec<Bounded<Arc<RemoteService>>>,
     /// By the slice's, or the Endpoints' own name.
-    readiness: Index<Arc<Readiness>>,
+    readiness: Bounded<Arc<Readiness>>,
+    /// Readiness is that of Endpoints.
+    is_of_endpoints: bool,
     /// The records of each Service, sorted: the names of slices follow from their order.
     of_service: HashMap<ObjectKey, Vec<ObjectKey>>,
     /// Services that no watch has any more, and until when they count as they were.
     leaving: HashMap<ObjectKey, (Arc<RemoteService>, Instant)>,
-    namespaces: Index<Labels>,
+    namespaces: Bounded<Labels>,
     groups: HashMap<GroupKey, ObjectKey>,
     failures: BTreeMap<&'static str, (Failure, Arc<str>)>,
+    /// That there is not room for everything was told.
+    told_lacks: bool,
 }
 
 /// What a decision about one group takes from the target.
@@ -121,16 +133,27 @@ pub struct Changed {
 }
 
 impl Remote {
-    /// A target of which nothing is known.
-    pub fn new(wanted: Wanted, cluster: &Arc<str>) -> Self {
-        let services = wanted.selectors.iter().map(|_| Index::default()).collect();
+    /// A target of which nothing is known. Of what it says about `memory` bytes are kept.
+    pub fn new(wanted: Wanted, cluster: &Arc<str>, memory: usize) -> Self {
         let health = Watches {
             services: wanted.selectors.iter().map(|_| Health::default()).collect(),
             endpoints: Health::default(),
             namespaces: Health::default(),
         };
-        let inner = Mutex::new(Inner { services, ..Inner::default() });
-        Self { wanted, cluster: Arc::clone(cluster), inner, health, left: Notify::new() }
+        let inner = Inner {
+            room: Room::new(memory),
+            services: wanted.selectors.iter().map(|_| Bounded::default()).collect(),
+            readiness: Bounded::default(),
+            is_of_endpoints: false,
+            of_service: HashMap::new(),
+            leaving: HashMap::new(),
+            namespaces: Bounded::default(),
+            groups: HashMap::new(),
+            failures: BTreeMap::new(),
+            told_lacks: false,
+        };
+        let (cluster, inner, left) = (Arc::clone(cluster), Mutex::new(inner), Notify::new());
+        Self { wanted, cluster, inner, health, left }
     }
 
     /// What is known of a group.
@@ -163,7 +186,7 @@ impl Remote {
     /// Every Service that is known.
     pub fn services(&self) -> BTreeSet<ObjectKey> {
         let inner = self.lock();
-        inner.services.iter().flat_map(Index::iter).map(|(key, _)| key.clone()).collect()
+        inner.services.iter().flat_map(Bounded::iter).map(|(key, _)| key.clone()).collect()
     }
 
     /// Every group that is known.
@@ -190,7 +213,7 @@ impl Remote {
 
     fn complete(&self, inner: &Inner) -> Complete {
         Complete {
-            services: inner.services.iter().all(Index::is_complete),
+            services: inner.services.iter().all(Bounded::is_complete),
             endpoints: inner.readiness.is_complete(),
             namespaces: !self.wanted.namespaces || inner.namespaces.is_complete(),
         }
@@ -198,10 +221,10 @@ impl Remote {
 
     fn take_service(&self, index: usize, event: WatchEvent<Arc<RemoteService>>) -> Changed {
         let is_end = matches!(event, WatchEvent::ListEnds);
-        let mut inner = self.lock();
-        let was = self.complete(&inner);
+        let inner = &mut *self.lock();
+        let was = self.complete(inner);
         let Some(services) = inner.services.get_mut(index) else { return Changed::default() };
-        let changes = services.take(event);
+        let changes = services.take(event, &mut inner.room);
         let keys: Vec<_> = changes.iter().map(|(key, _)| key.clone()).collect();
         if inner.services.len() > 1 {
             inner.note_leaving(changes);
@@ -214,7 +237,7 @@ impl Remote {
                 None => drop(inner.groups.remove(&group)),
             }
         }
-        let everything = is_end && was != self.complete(&inner);
+        let everything = is_end && was != self.complete(inner);
         Changed { services: keys, everything }
     }
 
@@ -241,10 +264,10 @@ impl Remote {
     }
 
     fn take_readiness(&self, event: WatchEvent<Arc<Readiness>>) -> Changed {
-        let mut inner = self.lock();
+        let inner = &mut *self.lock();
         let was = inner.readiness.is_complete();
         let mut services = BTreeSet::new();
-        for (record, old) in inner.readiness.take(event) {
+        for (record, old) in inner.readiness.take(event, &mut inner.room) {
             if let Some(old) = old {
                 if let Some(records) = inner.of_service.get_mut(&old.service) {
                     records.retain(|own| *own != record);
@@ -273,20 +296,39 @@ impl Remote {
         self.lock().readiness.is_complete()
     }
 
-    /// It is taken from other objects now: what was learnt is forgotten, and not yet replaced.
-    fn forget_readiness(&self) {
-        let mut inner = self.lock();
-        inner.readiness = Index::default();
+    /// Whether readiness is taken from Endpoints, not from slices.
+    fn is_of_endpoints(&self) -> bool {
+        self.lock().is_of_endpoints
+    }
+
+    /// Takes readiness from Endpoints from now on, or from slices: what was learnt from the others
+    /// is forgotten, and not yet replaced.
+    fn take_from_endpoints(&self, is_of_endpoints: bool) {
+        let inner = &mut *self.lock();
+        inner.is_of_endpoints = is_of_endpoints;
+        inner.readiness.clear(&mut inner.room);
         inner.of_service.clear();
     }
 
-    fn take_namespace(&self, event: WatchEvent<Labels>) -> Changed {
+    /// The target has more than there is room for.
+    pub fn lacks(&self) -> bool {
+        self.lock().lacks()
+    }
+
+    /// Whether it has, when that was not so at the last call.
+    fn lacks_now(&self) -> Option<bool> {
         let mut inner = self.lock();
+        let lacks = inner.lacks();
+        (std::mem::replace(&mut inner.told_lacks, lacks) != lacks).then_some(lacks)
+    }
+
+    fn take_namespace(&self, event: WatchEvent<Labels>) -> Changed {
+        let inner = &mut *self.lock();
         let was = inner.namespaces.is_complete();
-        let changes = inner.namespaces.take(event);
+        let changes = inner.namespaces.take(event, &mut inner.room);
         let changed: BTreeSet<_> = changes.into_iter().map(|(key, _)| key.name).collect();
         let everything = was != inner.namespaces.is_complete();
-        let all = inner.services.iter().flat_map(Index::iter).map(|(key, _)| key);
+        let all = inner.services.iter().flat_map(Bounded::iter).map(|(key, _)| key);
         let services: BTreeSet<_> =
             all.filter(|key| changed.contains(&key.namespace)).cloned().collect();
         Changed { services: services.into_iter().collect(), everything }
@@ -307,6 +349,12 @@ impl Remote {
 }
 
 impl Inner {
+    fn lacks(&self) -> bool {
+        self.services.iter().any(Bounded::lacks)
+            || self.readiness.lacks()
+            || self.namespaces.lacks()
+    }
+
     /// The newest of what the watches know: an object that leaves one selector stays, for a moment,
     /// as it was in the other's.
     fn service(&self, key: &ObjectKey) -> Option<Arc<RemoteService>> {

@@ -17,6 +17,7 @@ use super::apply::{Permit, Writer, call};
 use super::lease::Standing;
 use super::link::LinkState;
 use super::links::{LinkObject, resource};
+use super::remote::LACKS_ROOM;
 use super::term::Term;
 use crate::control::kubernetes::error::Failure;
 use crate::model::mirror::status::{
@@ -24,6 +25,9 @@ use crate::model::mirror::status::{
     normal, patch, render, spec_valid, with_conditions_of,
 };
 use crate::state::links::ConditionView;
+
+/// Why not all of a target is mirrored, and of the Event about it.
+const TOO_LARGE: &str = "TargetTooLarge";
 
 /// Changes within this are written together.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -136,6 +140,7 @@ fn announce(term: &Term, link: &LinkState, status: &LinkStatus, told: &mut Vec<L
             LinkConditionType::CredentialsValid => "CredentialsInvalid",
             LinkConditionType::TargetReachable => "TargetUnreachable",
             LinkConditionType::SpecValid => "InvalidLink",
+            LinkConditionType::ServicesMirrored if condition.reason == TOO_LARGE => TOO_LARGE,
             LinkConditionType::GatewayAlive | LinkConditionType::ServicesMirrored => continue,
         };
         let before = told.iter().find(|before| before.kind == condition.kind);
@@ -152,12 +157,13 @@ fn status_of(link: &LinkState) -> LinkStatus {
     let parsed = link.parsed();
     let mut conditions =
         vec![credentials(link), gateway(link), spec_valid(&parsed.problems), target(link)];
-    conditions.extend(left_alone(link));
+    conditions.extend(left_undone(link));
     LinkStatus { conditions, mirrored, federated, generation: parsed.link.generation }
 }
 
-/// Why its work is not done, when that is because of another Link, or of its Lease.
-fn left_alone(link: &LinkState) -> Option<LinkCondition> {
+/// Why its work is not done, or not all of it: because of another Link, of its Lease, or of too large
+/// a target.
+fn left_undone(link: &LinkState) -> Option<LinkCondition> {
     let kind = LinkConditionType::ServicesMirrored;
     if let Some(older) = &link.older {
         let message = format!(
@@ -169,6 +175,9 @@ fn left_alone(link: &LinkState) -> Option<LinkCondition> {
     }
     let lease = format!("the lease service-mirror-write-{}", link.name);
     let (status, reason, message) = match &*link.lease.standing().borrow() {
+        Standing::Held | Standing::Unknown if link.remote().lacks() => {
+            (ConditionStatus::False, TOO_LARGE, LACKS_ROOM.to_owned())
+        }
         Standing::Held | Standing::Unknown => return None,
         Standing::HeldBy(holder) => {
             let message = format!(
@@ -256,6 +265,9 @@ pub fn target_view(link: &LinkState) -> ConditionView {
     match link.credentials.borrow().client {
         None => {
             ConditionView { status: "Unknown", reason: "NoCredentials", message: String::new() }
+        }
+        Some(_) if remote.lacks() => {
+            ConditionView { status: "True", reason: "Watching", message: LACKS_ROOM.to_owned() }
         }
         Some(_) if complete.services => {
             ConditionView { status: "True", reason: "Watching", message: String::new() }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::kubernetes::bounded::Weigh;
 use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::{EndpointPort, ObjectKey, ServicePort};
 use crate::model::link::Link;
@@ -22,6 +23,19 @@ pub struct RemoteService {
     pub ports: Vec<ServicePort>,
     /// What it is.
     pub kind: ServiceKind,
+}
+
+/// What a mirrored Service costs in memory with all that is kept for it, in bytes: its Service,
+/// Endpoints and EndpointSlice here, its condition (`benches/mirror.rs` measures it).
+const MIRROR_COST: usize = 6 << 10;
+
+/// Every Service counts as one that is mirrored.
+impl Weigh for RemoteService {
+    fn weight(&self) -> usize {
+        // The mirror has labels and annotations once more.
+        let ports = self.ports.iter().map(|port| size_of::<ServicePort>() + port.name.len());
+        MIRROR_COST + 2 * (self.labels.weight() + self.annotations.weight() + ports.sum::<usize>())
+    }
 }
 
 /// What a Service is.

@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Notify;
 
-use super::{Changed, Remote};
+use super::{Changed, LACKS_ROOM, Remote};
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Said, Scope, follow};
 use crate::control::mirror::convert;
@@ -27,7 +27,8 @@ const NAMESPACES: &str = "namespaces";
 
 /// So long slices must be refused before Endpoints are asked for.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-/// Between two looks at whether slices are refused still.
+/// Between two looks at whether slices are refused still, and between two lists of a target that has
+/// more than there is room for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where what is heard goes.
@@ -41,28 +42,50 @@ struct Hearing<'a> {
 /// Follows everything that the Link needs, for ever.
 pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>, remote: &Arc<Remote>, client: &Client) {
     let hearing = Hearing { term, link, remote };
-    let mut all: Vec<BoxFuture<'_, ()>> = Vec::new();
-    for index in 0..remote.wanted.selectors.len() {
-        all.push(hearing.services(index, client).boxed());
+    loop {
+        tokio::select! {
+            () = hearing.everything(client) => {}
+            () = hearing.lacking() => {
+                tracing::info!(link = %link.name, "listing the target anew: there may be room now");
+            }
+        }
     }
-    if !all.is_empty() {
-        all.push(hearing.readiness(client).boxed());
-    }
-    if remote.wanted.selectors.len() > 1 {
-        all.push(hearing.leaving().boxed());
-    }
-    if remote.wanted.namespaces {
-        all.push(hearing.namespaces(client).boxed());
-    }
-    if all.is_empty() {
-        // A Link that selects nothing: nothing is asked of the target.
-        hearing.changed(Changed { everything: true, ..Changed::default() });
-        std::future::pending::<()>().await;
-    }
-    join_all(all).await;
 }
 
 impl Hearing<'_> {
+    async fn everything(self, client: &Client) {
+        let (hearing, remote) = (self, self.remote);
+        let mut all: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for index in 0..remote.wanted.selectors.len() {
+            all.push(hearing.services(index, client).boxed());
+        }
+        if !all.is_empty() {
+            all.push(hearing.readiness(client).boxed());
+        }
+        if remote.wanted.selectors.len() > 1 {
+            all.push(hearing.leaving().boxed());
+        }
+        if remote.wanted.namespaces {
+            all.push(hearing.namespaces(client).boxed());
+        }
+        if all.is_empty() {
+            // A Link that selects nothing: nothing is asked of the target.
+            hearing.changed(Changed { everything: true, ..Changed::default() });
+            std::future::pending::<()>().await;
+        }
+        join_all(all).await;
+    }
+
+    /// Until what was left out may find room.
+    async fn lacking(self) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            if self.remote.lacks() {
+                return;
+            }
+        }
+    }
+
     async fn services(self, index: usize, client: &Client) {
         let (Some(selector), Some(health)) =
             (self.remote.wanted.selectors.get(index), self.remote.health.services.get(index))
@@ -95,22 +118,24 @@ impl Hearing<'_> {
     async fn readiness(self, client: &Client) {
         let link = &self.link.name;
         loop {
-            self.slices(client).await;
-            // Whatever else it failed of before.
-            self.heard::<()>(SLICES, Said::Works);
-            tracing::info!(
-                %link,
-                "the target does not let us list endpointslices; readiness is taken from endpoints, \
-                 until it does"
-            );
-            self.remote.forget_readiness();
+            if !self.remote.is_of_endpoints() {
+                self.slices(client).await;
+                // Whatever else it failed of before.
+                self.heard::<()>(SLICES, Said::Works);
+                tracing::info!(
+                    %link,
+                    "the target does not let us list endpointslices; readiness is taken from \
+                     endpoints, until it does"
+                );
+                self.remote.take_from_endpoints(true);
+            }
             tokio::select! {
                 () = self.endpoints(client) => {}
                 () = are_slices_allowed(client) => {}
             }
             tracing::info!(%link, "the target lets us list endpointslices: readiness is taken from them");
             self.heard::<()>(ENDPOINTS, Said::Works);
-            self.remote.forget_readiness();
+            self.remote.take_from_endpoints(false);
         }
     }
 
@@ -183,6 +208,15 @@ impl Hearing<'_> {
     }
 
     fn changed(&self, changed: Changed) {
+        if let Some(lacks) = self.remote.lacks_now() {
+            match lacks {
+                true => tracing::warn!(link = %self.link.name, "{LACKS_ROOM}"),
+                false => {
+                    tracing::info!(link = %self.link.name, "there is room for all of the target")
+                }
+            }
+            self.link.status_changed.notify_one();
+        }
         if changed.everything {
             self.link.mark_everything(&self.term.local);
             let members = self.remote.services();

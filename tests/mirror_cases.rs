@@ -32,6 +32,8 @@ mod operation;
 mod ownership;
 #[path = "mirror_cases/probes.rs"]
 mod probes;
+#[path = "mirror_cases/unknown.rs"]
+mod unknown;
 #[path = "mirror_cases/whole.rs"]
 mod whole;
 #[path = "mirror_cases/world.rs"]

@@ -49,7 +49,13 @@ pub fn spec(addresses: &str, port: Option<u16>) -> GatewaySpec {
         schedule: Schedule::new(PERIOD, Duration::from_secs(30)),
         threshold: 3,
     });
-    GatewaySpec { cluster: "west".into(), addresses, probe, persisted: BTreeMap::new() }
+    GatewaySpec {
+        cluster: "west".into(),
+        addresses,
+        probe,
+        keeps_readiness: false,
+        persisted: BTreeMap::new(),
+    }
 }
 
 impl Watched {

@@ -32,6 +32,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Credentials {
     /// A client of the target's API server; it changes with the Secret.
     pub client: Option<Client>,
+    /// The Secret that it is from.
+    pub secret: Option<Arc<str>>,
     /// Grows with every new client.
     pub generation: u64,
     /// Why there is no client, or not a newer one: a reason and a text for a person.
@@ -59,35 +61,75 @@ enum Held {
     NoKey,
 }
 
-/// Follows the Secret of one Link for ever. `explicit` is the name that the Link states.
-pub async fn run(
+/// The Secret of a Link that states none.
+pub fn default_name(cluster: &str) -> String {
+    format!("cluster-credentials-{cluster}")
+}
+
+/// Follows the Secret that a Link states, for ever.
+pub async fn follow_stated(
     own: &Client,
     namespace: &str,
-    explicit: Option<&str>,
-    cluster: &str,
+    name: &str,
     credentials: &watch::Sender<Credentials>,
 ) {
-    let default = format!("cluster-credentials-{cluster}");
+    follow_secret(own, namespace, name, &watch::Sender::new(None), credentials).await;
+}
+
+/// Follows the Secret of a Link that states none, for ever: the one with the default name, or while
+/// there is none the only other one of the right type that no other Link has (`is_of_another`).
+pub async fn follow_default(
+    own: &Client,
+    namespace: &str,
+    cluster: &str,
+    is_of_another: impl Fn(&str) -> bool,
+    credentials: &watch::Sender<Credentials>,
+) {
+    let default = default_name(cluster);
     let api: Api<Secret> = Api::namespaced(own.clone(), namespace);
-    let mut name = explicit.unwrap_or(&default).to_owned();
     loop {
         let held = watch::Sender::new(None);
-        let elsewhere = async {
-            match explicit {
-                Some(_) => std::future::pending().await,
-                None => only_other(&api, &name, &held).await,
+        let other = tokio::select! {
+            () = follow_secret(own, namespace, &default, &held, credentials) => continue,
+            other = only_other(&api, &default, &held, &is_of_another) => other,
+        };
+        tracing::info!(secret = %other, %namespace, "no {default}; using the only Secret of its type");
+        let (held, its) = (watch::Sender::new(None), watch::Sender::new(None));
+        let nobody = watch::Sender::default();
+        let is_there = async {
+            let mut held = held.subscribe();
+            let is_there = |held: &Option<Held>| !matches!(held, None | Some(Held::Nothing));
+            drop(held.wait_for(is_there).await);
+        };
+        let is_taken = async {
+            while !is_of_another(&other) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
-        let other = tokio::select! {
-            () = watch_secret(own, namespace, &name, &held, credentials) => None,
-            () = use_secret(&name, namespace, held.subscribe(), credentials) => None,
-            other = elsewhere => Some(other),
-        };
-        if let Some(other) = other {
-            tracing::info!(secret = %other, %namespace, "no {name}; using the only Secret of its type");
-            name = other;
+        tokio::select! {
+            () = follow_secret(own, namespace, &other, &its, credentials) => {}
+            () = watch_secret(own, namespace, &default, &held, &nobody) => {}
+            () = is_there => {
+                tracing::info!(secret = %default, %namespace, "using it: it is there now");
+            }
+            () = is_taken => {
+                tracing::warn!(secret = %other, %namespace, "not using it: another Link does");
+            }
         }
     }
+}
+
+async fn follow_secret(
+    own: &Client,
+    namespace: &str,
+    name: &str,
+    held: &watch::Sender<Option<Held>>,
+    credentials: &watch::Sender<Credentials>,
+) {
+    tokio::join!(
+        watch_secret(own, namespace, name, held, credentials),
+        use_secret(name, namespace, held.subscribe(), credentials),
+    );
 }
 
 async fn watch_secret(
@@ -152,7 +194,10 @@ async fn use_secret(
                      kubeconfig (linkerd multicluster link-gen prints it)"
                 );
                 tell(credentials, "SecretMissing", &text);
-                credentials.send_if_modified(|now| now.client.take().is_some());
+                credentials.send_if_modified(|now| {
+                    now.secret = None;
+                    now.client.take().is_some()
+                });
             }
             Some(Held::NoKey) => {
                 let text = format!("the Secret {name} in {namespace} has no key {KUBECONFIG}");
@@ -162,7 +207,7 @@ async fn use_secret(
                 Ok(client) => {
                     tracing::info!(secret = %name, %namespace, "credentials of a target loaded");
                     credentials.send_modify(|now| {
-                        now.client = Some(client);
+                        (now.client, now.secret) = (Some(client), Some(name.into()));
                         now.generation += 1;
                         now.problem = None;
                     });
@@ -185,9 +230,14 @@ async fn made(kubeconfig: &[u8]) -> Result<Client, String> {
     client::from_secret(text).await.map_err(|error| chain(&error))
 }
 
-/// Completes with the name of the only Secret of the right type, once the one named `name` is known
-/// not to be there.
-async fn only_other(api: &Api<Secret>, name: &str, held: &watch::Sender<Option<Held>>) -> String {
+/// Completes with the name of the only Secret of the right type that is not another Link's, once the
+/// one named `name` is known not to be there.
+async fn only_other(
+    api: &Api<Secret>,
+    name: &str,
+    held: &watch::Sender<Option<Held>>,
+    is_of_another: impl Fn(&str) -> bool,
+) -> String {
     let mut held = held.subscribe();
     loop {
         // The sender lives as long as this does.
@@ -195,7 +245,8 @@ async fn only_other(api: &Api<Secret>, name: &str, held: &watch::Sender<Option<H
         // It may list nothing but the Secret of the expected name: then there is no other.
         if let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&ListParams::default())).await {
             let is_ours = |secret: &Secret| secret.type_.as_deref() == Some(SECRET_TYPE);
-            let mut names = list.items.into_iter().filter(is_ours).filter_map(|s| s.metadata.name);
+            let names = list.items.into_iter().filter(is_ours).filter_map(|s| s.metadata.name);
+            let mut names = names.filter(|name| !is_of_another(name));
             if let (Some(only), None) = (names.next(), names.next())
                 && only != name
             {

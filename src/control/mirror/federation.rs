@@ -5,7 +5,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -15,7 +14,7 @@ use super::apply::{Permit, WriteError, look};
 use super::lease::{Hold, Standing};
 use super::link::{Changed, LinkState};
 use super::queue::Done;
-use super::reconcile::create_namespace;
+use super::reconcile::{FOREIGN_INTERVAL, NAMESPACE_INTERVAL, NOT_PERMITTED, create_namespace};
 use super::remote::Remote;
 use super::term::Term;
 use crate::control::kubernetes::error::Failure;
@@ -33,10 +32,6 @@ use crate::model::mirror::status::ServiceStatus;
 
 /// Looks at one Service in a row.
 const MOST_ROUNDS: usize = 8;
-/// Between two looks at an object that is not ours.
-const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
-/// While a Lease is not held.
-const NOT_PERMITTED: Duration = Duration::from_secs(1);
 
 /// Works the queue off for ever.
 pub async fn run(term: &Arc<Term>) {
@@ -247,8 +242,7 @@ async fn refused(
         matches!(failure, Failure::AlreadyExists | Failure::Conflict | Failure::NotFound);
     if is_stale {
         if failure == Failure::NotFound && verb(write) == "create" {
-            term.local.namespace(&key.namespace, false);
-            return Ok(None);
+            return Err(Done::After(NAMESPACE_INTERVAL));
         }
         match look(&term.client, Kind::Service, key, permit).await {
             Ok(Some(found)) if found.object.meta().has_label(keys::MIRRORED, keys::TRUE) => {

@@ -24,13 +24,13 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
     let persisted: BTreeMap<_, _> = term.local.persisted(&link.cluster).into_iter().collect();
     let mut spec = link.spec.subscribe();
     let first = spec.borrow_and_update().clone();
-    let (wanted, receiver) = watch::channel(spec_of(&first.link, &persisted));
+    let (wanted, receiver) = watch::channel(spec_of(&first, &persisted));
     let (state, metrics) = (Arc::clone(&term.state), Arc::clone(&term.metrics));
     let (monitor, found) = GatewayMonitor::new(receiver, term.resolver.clone(), state, metrics);
     let changes = async {
         while spec.changed().await.is_ok() {
             let parsed = spec.borrow_and_update().clone();
-            let new = spec_of(&parsed.link, &persisted);
+            let new = spec_of(&parsed, &persisted);
             wanted.send_if_modified(|now| {
                 let changed = *now != new;
                 *now = new;
@@ -38,7 +38,7 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
             });
         }
     };
-    tokio::join!(monitor.run(), changes, follow(term, link, found, &persisted));
+    tokio::join!(monitor.run(), changes, follow(term, link, found, persisted.clone()));
 }
 
 /// Takes what the monitor finds.
@@ -46,15 +46,14 @@ async fn follow(
     term: &Arc<Term>,
     link: &Arc<LinkState>,
     mut found: watch::Receiver<GatewayState>,
-    persisted: &BTreeMap<IpAddr, bool>,
-) {
     // What an earlier leader has found is no news.
-    let mut before = persisted.clone();
+    mut before: BTreeMap<IpAddr, bool>,
+) {
     let mut spec = link.spec.subscribe();
     loop {
         let state = found.borrow_and_update().clone();
         let parsed = spec.borrow_and_update().clone();
-        let view = view_of(&parsed, &state, persisted);
+        let view = view_of(&parsed, &state);
         link.addresses.store(Arc::new(state.addresses.iter().map(shown).collect()));
         if **link.gateway.load() != view {
             tracing::debug!(link = %link.name, ?view, "the gateway's addresses have changed");
@@ -82,33 +81,25 @@ async fn follow(
     }
 }
 
-fn view_of(
-    parsed: &ParsedLink,
-    state: &GatewayState,
-    persisted: &BTreeMap<IpAddr, bool>,
-) -> GatewayView {
+fn view_of(parsed: &ParsedLink, state: &GatewayState) -> GatewayView {
     if parsed.link.gateway.is_none() {
         return GatewayView { addresses: Some(Vec::new()) };
     }
     if state.addresses.is_empty() {
         return GatewayView { addresses: None };
     }
-    // A probe that cannot be made says nothing: what was known last holds.
-    let is_unprobed = parsed.problems.iter().any(|problem| problem.stops == Stops::Probing);
-    let ready = |address: &AddressState| match is_unprobed {
-        true => persisted.get(&address.ip).copied().unwrap_or(true),
-        false => address.is_ready,
-    };
-    let addresses = state.addresses.iter().map(|a| GatewayIp { ip: a.ip, is_ready: ready(a) });
+    let addresses = state.addresses.iter().map(|a| GatewayIp { ip: a.ip, is_ready: a.is_ready });
     GatewayView { addresses: Some(addresses.collect()) }
 }
 
-fn spec_of(link: &Link, persisted: &BTreeMap<IpAddr, bool>) -> GatewaySpec {
+fn spec_of(parsed: &ParsedLink, persisted: &BTreeMap<IpAddr, bool>) -> GatewaySpec {
+    let link = &parsed.link;
     let gateway = link.gateway.as_ref();
     GatewaySpec {
         cluster: Arc::clone(&link.cluster),
         addresses: gateway.map(|gateway| gateway.addresses.clone()).unwrap_or_default(),
         probe: probe_of(link),
+        keeps_readiness: parsed.problems.iter().any(|problem| problem.stops == Stops::Probing),
         persisted: persisted.clone(),
     }
 }

@@ -41,7 +41,9 @@ pub struct GatewaySpec {
     pub addresses: Vec<GatewayAddress>,
     /// `probeSpec`; without one nothing is probed and every address is ready.
     pub probe: Option<ProbeSpec>,
-    /// How ready each address was when it was last written. Read when an address is first seen.
+    /// The Link says wrongly how to probe: nothing is, and readiness stays as it was.
+    pub keeps_readiness: bool,
+    /// How ready each address was when it was last written. Read by the first spec of a monitor.
     pub persisted: BTreeMap<IpAddr, bool>,
 }
 

@@ -4,6 +4,7 @@
 //! or DNS. It works while it holds the Lease that Linkerd's own controller of this Link would hold.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub struct LinkState {
     pub status_changed: Notify,
     remote: ArcSwap<Remote>,
     last_status: Mutex<Option<Arc<str>>>,
+    is_surveyed: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -100,6 +102,7 @@ impl LinkState {
             status_changed: Notify::new(),
             remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster, memory))),
             last_status: Mutex::default(),
+            is_surveyed: AtomicBool::new(false),
             inner: Mutex::default(),
         }
     }
@@ -153,10 +156,27 @@ impl LinkState {
         self.queue.mark(GroupKey::of_remote(service, &self.cluster));
     }
 
-    /// Marks everything that is there or wanted.
+    /// Marks everything that is there, or wanted, or spoken of.
     pub fn mark_everything(&self, local: &Local) {
         let here = local.groups_of(&self.cluster);
-        self.queue.mark_all(self.remote().groups().into_iter().chain(here));
+        self.queue
+            .mark_all(self.remote().groups().into_iter().chain(here).chain(self.groups_said()));
+    }
+
+    /// Members of federated Services that may have changed with the target.
+    pub fn members(&self, local: &Local) -> impl Iterator<Item = ObjectKey> {
+        let said = self.members_said();
+        self.remote().services().into_iter().chain(local.federated()).chain(said)
+    }
+
+    /// True once each Service of the target was looked at: before, a list of what is said of them
+    /// would take away what an earlier leader has said.
+    pub fn is_surveyed(&self, federation: &Queue<ObjectKey>) -> bool {
+        let remote = self.remote();
+        let is_now = (remote.completeness().services || remote.lacks())
+            && self.queue.is_idle()
+            && federation.is_idle();
+        self.is_surveyed.fetch_or(is_now, Ordering::Relaxed) || is_now
     }
 
     /// Its status as JSON, as read or sent last; `None` while it is to be read.
@@ -242,8 +262,7 @@ async fn follow_spec(term: &Arc<Term>, link: &Arc<LinkState>) {
     let mut spec = link.spec.subscribe();
     while spec.changed().await.is_ok() {
         link.mark_everything(&term.local);
-        let members = link.remote().services();
-        term.federation.mark_all(members.into_iter().chain(term.local.federated()));
+        term.federation.mark_all(link.members(&term.local));
         link.status_changed.notify_one();
     }
 }
@@ -252,14 +271,26 @@ async fn follow_credentials(term: &Arc<Term>, link: &Arc<LinkState>) {
     let mut spec = link.spec.subscribe();
     loop {
         let name = spec.borrow_and_update().link.credentials.clone();
-        let namespace = &term.settings.namespace;
-        let run = credentials::run(
-            &term.client,
-            namespace,
-            name.as_deref(),
-            &link.cluster,
-            &link.credentials,
-        );
+        let (own, namespace) = (&term.client, &term.settings.namespace);
+        let run = async {
+            match &name {
+                Some(name) => {
+                    credentials::follow_stated(own, namespace, name, &link.credentials).await;
+                }
+                None => {
+                    let is_of_another = |secret: &str| term.links.has_secret(secret, &link.name);
+                    let (cluster, credentials) = (&link.cluster, &link.credentials);
+                    let run = credentials::follow_default(
+                        own,
+                        namespace,
+                        cluster,
+                        is_of_another,
+                        credentials,
+                    );
+                    run.await;
+                }
+            }
+        };
         let other = async { drop(spec.wait_for(|now| now.link.credentials != name).await) };
         tokio::select! {
             () = run => {}

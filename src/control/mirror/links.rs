@@ -201,6 +201,11 @@ async fn reconcile(
         })
     };
     let gone: Vec<_> = running.extract_if(.., |key, old| !is_same(key, old)).collect();
+    if !gone.is_empty() {
+        // Nothing is measured of them any more when their series go. One that is replaced is missing
+        // for a moment: nobody may think that its target is no longer linked.
+        publish(term, running, false);
+    }
     for (_, gone) in gone {
         tracing::info!(link = %gone.state.name, "the Link's work ends; its mirrors stay");
         gone.stop.cancel();
@@ -212,6 +217,13 @@ async fn reconcile(
             None => drop(running.insert(key, start(term, &parsed, older, stop))),
         }
     }
+    publish(term, running, true);
+    // Entries of a cluster whose Link is gone go, those of a new one come.
+    term.federation.mark_all(term.local.federated());
+}
+
+/// Says which Links there are, and whether these are all.
+fn publish(term: &Term, running: &BTreeMap<ObjectKey, Running>, is_complete: bool) {
     let (mut working, mut idle) = (BTreeMap::new(), Vec::new());
     for state in running.values().map(|running| Arc::clone(&running.state)) {
         match state.older {
@@ -219,9 +231,7 @@ async fn reconcile(
             Some(_) => idle.push(state),
         }
     }
-    term.links.replace(working, idle);
-    // Entries of a cluster whose Link is gone go, those of a new one come.
-    term.federation.mark_all(term.local.federated());
+    term.links.replace(working, idle, is_complete);
 }
 
 /// Of Links with one target the oldest works: the others are given its name.

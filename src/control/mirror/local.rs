@@ -71,14 +71,9 @@ impl Local {
         self.lock().namespaces.get(&ObjectKey::new("", namespace)).is_some()
     }
 
-    /// A namespace was created by us, or found missing.
-    pub fn namespace(&self, namespace: &str, exists: bool) {
-        let key = ObjectKey::new("", namespace);
-        let mut inner = self.lock();
-        match exists {
-            true => drop(inner.namespaces.put(key, ())),
-            false => drop(inner.namespaces.remove(&key)),
-        }
+    /// A namespace was created by us.
+    pub fn namespace_created(&self, namespace: &str) {
+        self.lock().namespaces.put(ObjectKey::new("", namespace), ());
     }
 
     /// The local member of a federated Service; `None` while the list is not complete.

@@ -15,6 +15,7 @@ use super::link::LinkState;
 use super::term::Term;
 use crate::control::kubernetes::error::Failure;
 use crate::model::mirror::keys;
+use crate::model::mirror::name::mirror_name;
 use crate::model::mirror::object::Kind;
 
 /// Between two looks.
@@ -58,7 +59,7 @@ async fn keep(term: &Term, link: &LinkState) -> Result<(), WriteError> {
     if parsed.is_frozen() || addresses.is_empty() {
         return Ok(());
     }
-    let name = format!("probe-{}", link.name);
+    let name = &*mirror_name("probe", &link.name);
     let labels = json!({ keys::MIRRORED_GATEWAY: keys::TRUE, keys::CLUSTER: &*link.cluster });
     let port = json!({ "name": PORT_NAME, "port": probe.port, "protocol": "TCP" });
     let service = json!({
@@ -79,8 +80,8 @@ async fn keep(term: &Term, link: &LinkState) -> Result<(), WriteError> {
         "metadata": { "name": name, "labels": labels, "annotations": annotations },
         "subsets": [{ "addresses": ips, "ports": [port] }],
     });
-    one(term, link, Kind::Service, &name, &service).await?;
-    one(term, link, Kind::Endpoints, &name, &endpoints).await
+    one(term, link, Kind::Service, name, &service).await?;
+    one(term, link, Kind::Endpoints, name, &endpoints).await
 }
 
 /// Creates one of them, or changes it where it differs in what we say.

@@ -33,9 +33,11 @@ use crate::model::mirror::status::ServiceStatus;
 /// Looks at one group in a row; each follows writes, or news about what stood against one.
 const MOST_ROUNDS: usize = 16;
 /// Between two looks at an object that is not ours: it is not watched.
-const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
+pub const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
+/// After a namespace was missing although it was seen: the watch of namespaces is late, or the server.
+pub const NAMESPACE_INTERVAL: Duration = Duration::from_secs(2);
 /// While a Lease is not held: the task ends in a moment, or goes on.
-const NOT_PERMITTED: Duration = Duration::from_secs(1);
+pub const NOT_PERMITTED: Duration = Duration::from_secs(1);
 
 /// Works the queue off for ever.
 pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
@@ -205,8 +207,9 @@ async fn refused(
         Failure::AlreadyExists | Failure::Conflict => true,
         // Gone, or, of a create, its namespace.
         Failure::NotFound if verb == "create" => {
-            term.local.namespace(&key.namespace, false);
-            return None;
+            let condition = MirrorCondition::missing_namespace(&key.namespace);
+            say(term, link, look, Some(condition));
+            return Some(Done::After(NAMESPACE_INTERVAL));
         }
         Failure::NotFound => true,
         _ => false,
@@ -310,7 +313,7 @@ pub async fn create_namespace(
     permit: Permit<'_>,
 ) -> Result<(), WriteError> {
     if let Writer::Record(_) = term.writer {
-        term.local.namespace(namespace, true);
+        term.local.namespace_created(namespace);
         return Ok(());
     }
     let body = json!({
@@ -328,6 +331,6 @@ pub async fn create_namespace(
         Err(error) if error.failure() == Some(Failure::AlreadyExists) => {}
         Err(error) => return Err(error),
     }
-    term.local.namespace(namespace, true);
+    term.local.namespace_created(namespace);
     Ok(())
 }

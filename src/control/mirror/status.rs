@@ -22,7 +22,7 @@ use super::term::Term;
 use crate::control::kubernetes::error::Failure;
 use crate::model::mirror::status::{
     AddressReport, ConditionStatus, LinkCondition, LinkConditionType, LinkStatus, gateway_alive,
-    normal, patch, render, spec_valid, with_conditions_of,
+    normal, patch, patch_of_conditions, render, spec_valid, with_conditions_of,
 };
 use crate::state::links::ConditionView;
 
@@ -77,11 +77,15 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
     };
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut new = render(&status_of(link), &last, &now);
-    if !link.lease.hold().is_held() {
-        // Whoever holds the Lease writes what is said of Services.
-        new = with_conditions_of(&last, &new);
-    }
-    let Some(patch) = patch(&last, &new) else { return Ok(()) };
+    // Whoever holds the Lease writes what is said of Services, once all of them were looked at.
+    let patch = match link.lease.hold().is_held() && link.is_surveyed(&term.federation) {
+        true => patch(&last, &new),
+        false => {
+            new = with_conditions_of(&last, &new);
+            patch_of_conditions(&last, &new)
+        }
+    };
+    let Some(patch) = patch else { return Ok(()) };
     let patch = RawValue::from_string(patch).map_err(|error| error.to_string())?;
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
     let request = Request::new(links_path(term, version));

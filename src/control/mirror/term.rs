@@ -12,6 +12,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::apply::Writer;
+use super::credentials;
 use super::events::Events;
 use super::lease::{Candidate, Hold};
 use super::link::LinkState;
@@ -155,15 +156,19 @@ struct Inner {
 
 impl Registry {
     /// Takes the Links that work, by their targets, and those that do not.
-    pub fn replace(&self, working: BTreeMap<Arc<str>, Arc<LinkState>>, idle: Vec<Arc<LinkState>>) {
+    pub fn replace(
+        &self,
+        working: BTreeMap<Arc<str>, Arc<LinkState>>,
+        idle: Vec<Arc<LinkState>>,
+        is_complete: bool,
+    ) {
         let mut inner = self.lock();
         inner.working = working;
         inner.idle = idle;
-        drop(inner);
-        self.is_complete.store(true, Ordering::Release);
+        self.is_complete.store(is_complete, Ordering::Release);
     }
 
-    /// True once the list of Links was complete.
+    /// True once the list of Links was complete, but while one is replaced.
     pub fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
     }
@@ -182,6 +187,23 @@ impl Registry {
     pub fn standing(&self) -> (Option<&'static str>, Option<Arc<str>>) {
         let inner = self.lock();
         (inner.version, inner.problem.clone())
+    }
+
+    /// Whether a Secret is, or may be, that of another Link than `this`.
+    pub fn has_secret(&self, secret: &str, this: &str) -> bool {
+        if !self.is_complete() {
+            return true;
+        }
+        let inner = self.lock();
+        let mut others =
+            inner.working.values().chain(&inner.idle).filter(|link| &*link.name != this);
+        others.any(|link| match &link.parsed().link.credentials {
+            Some(stated) => **stated == *secret,
+            None => {
+                credentials::default_name(&link.cluster) == secret
+                    || link.credentials.borrow().secret.as_deref() == Some(secret)
+            }
+        })
     }
 
     /// All that work.

@@ -192,11 +192,13 @@ fn requirement(expression: &Value, at: &str) -> Result<Requirement, SelectorErro
     };
     let values = match &expression["values"] {
         Value::Null => Some(Vec::new()),
-        Value::Array(values) => values.iter().map(text).collect(),
+        Value::Array(values) => {
+            values.iter().map(|value| text(value).filter(|text| is_value(text))).collect()
+        }
         _ => None,
     };
-    let values =
-        values.ok_or_else(|| wrong(field("values"), "a list of strings", &expression["values"]))?;
+    let values = values
+        .ok_or_else(|| wrong(field("values"), "a list of labels' values", &expression["values"]))?;
     let takes_values = matches!(operator, Operator::In | Operator::NotIn);
     if takes_values == values.is_empty() {
         let expected = if takes_values { "at least one value" } else { "no values" };

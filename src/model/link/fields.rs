@@ -17,6 +17,7 @@ use crate::model::identity::Identity;
 use crate::model::kubernetes::duration;
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::kubernetes::selector::Selector;
+use crate::model::route::unusable;
 use crate::model::service::is_dns_name;
 
 /// The port of the gateway in Linkerd's chart.
@@ -66,6 +67,15 @@ pub fn parse(object: &Value) -> ParsedLink {
 }
 
 /// A selector that names the label of namespace filters is one.
+/// Why the API server would refuse the endpoints of every mirror. It refuses loopback addresses, too,
+/// but a Link on one host has no others.
+fn refused(address: &GatewayAddress) -> Option<&'static str> {
+    match address {
+        GatewayAddress::Ip(ip) if !ip.is_loopback() => unusable(*ip),
+        _ => None,
+    }
+}
+
 fn split(selector: Selector) -> (Selector, Option<Selector>) {
     let is_filter =
         selector.requirements().iter().any(|asked| &*asked.key == NAMESPACE_FILTER_LABEL);
@@ -115,7 +125,15 @@ impl Fields<'_> {
         for token in stated.split(',').map(str::trim).filter(|token| !token.is_empty()) {
             match GatewayAddress::parse(token) {
                 Some(address) if addresses.contains(&address) => {}
-                Some(address) => addresses.push(address),
+                Some(address) => match refused(&address) {
+                    Some(why) => {
+                        let found = shown(Value::from(token));
+                        let text =
+                            format!("addresses that clients can reach; found {found}: {why}");
+                        self.wrong("gatewayAddress", &text, Stops::Mirroring);
+                    }
+                    None => addresses.push(address),
+                },
                 None => self.wrong(
                     "gatewayAddress",
                     &format!(

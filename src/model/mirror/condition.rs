@@ -58,6 +58,14 @@ impl MirrorCondition {
         Self { is_mirrored: true, reason: Reason::Mirrored, message: String::new() }
     }
 
+    /// Its namespace does not exist here.
+    pub fn missing_namespace(namespace: &str) -> Self {
+        let message = format!(
+            "namespace {namespace} does not exist here: create it, or set mirror.create_namespaces"
+        );
+        Self::failed(Reason::MissingNamespace, message)
+    }
+
     /// It is not mirrored.
     pub fn failed(reason: Reason, message: impl Into<String>) -> Self {
         Self { is_mirrored: false, reason, message: message.into() }

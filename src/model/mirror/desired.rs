@@ -9,7 +9,7 @@ use super::headless;
 use super::keys;
 use super::object::{Family, MirrorEndpoints, MirrorService, MirrorSlice};
 use super::parts::{self, AddressSet};
-use super::remote::{Context, RemoteService, RemoteView, ServiceKind};
+use super::remote::{Context, GatewayIp, RemoteService, RemoteView, ServiceKind};
 use crate::model::kubernetes::object::ObjectKey;
 use crate::model::link::Export;
 
@@ -34,8 +34,11 @@ pub struct Desired {
     pub endpoints: Vec<MirrorEndpoints>,
     /// EndpointSlices; their `owner` is filled in by the plan.
     pub slices: Vec<MirrorSlice>,
-    /// What stays as it is.
+    /// What stays as it is, but for the readiness of `gateway`.
     pub keep: Keep,
+    /// The gateway's addresses, where endpoints are kept: what is not known of a Service is no reason
+    /// to send its clients to a gateway that is down.
+    pub gateway: Vec<GatewayIp>,
     /// What is said of the Service; `None` when it is not exported (any more).
     pub condition: Option<MirrorCondition>,
 }
@@ -47,6 +50,14 @@ pub fn desired(
     remote: &RemoteView<'_>,
     observed: &ObservedGroup,
 ) -> Desired {
+    let mut desired = wanted(context, remote, observed);
+    if desired.keep != Keep::Nothing {
+        desired.gateway = context.gateway.addresses.clone().unwrap_or_default();
+    }
+    desired
+}
+
+fn wanted(context: &Context<'_>, remote: &RemoteView<'_>, observed: &ObservedGroup) -> Desired {
     let Some(service) = remote.service else {
         // Absence means something only in a complete list, and nothing while the Link is frozen.
         let is_gone = context.services_complete && !context.is_frozen;
@@ -76,11 +87,7 @@ pub fn desired(
         return Desired { condition, ..Desired::default() };
     }
     if !remote.namespace_exists {
-        let namespace = &service.key.namespace;
-        let message = format!(
-            "namespace {namespace} does not exist here: create it, or set mirror.create_namespaces"
-        );
-        return Desired::kept(Some(MirrorCondition::failed(Reason::MissingNamespace, message)));
+        return Desired::kept(Some(MirrorCondition::missing_namespace(&service.key.namespace)));
     }
     if export == Export::Flat {
         return flat(context, service);

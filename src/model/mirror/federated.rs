@@ -141,13 +141,7 @@ pub fn plan(view: &FederatedView<'_>) -> FederatedPlan {
     }
     if !view.namespace_exists {
         let namespace = &view.service.namespace;
-        planned.conditions = condition(&|| {
-            let message = format!(
-                "namespace {namespace} does not exist here: create it, or set \
-                 mirror.create_namespaces"
-            );
-            MirrorCondition::failed(Reason::MissingNamespace, message)
-        });
+        planned.conditions = condition(&|| MirrorCondition::missing_namespace(namespace));
         return planned;
     }
     planned.conditions = condition(&MirrorCondition::mirrored);

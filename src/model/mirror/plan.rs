@@ -15,10 +15,13 @@
 
 mod difference;
 
+use std::collections::BTreeMap;
+
 use super::desired::{Desired, Keep};
 use super::group::{GroupKey, ObservedGroup, group_of};
 use super::keys;
-use super::object::{Kind, Meta, MirrorService, Object, Observed};
+use super::object::{Kind, Meta, MirrorAddress, MirrorService, Object, Observed};
+use super::remote::GatewayIp;
 use crate::model::kubernetes::object::{ObjectKey, Version};
 use crate::model::link::Link;
 use difference::Difference;
@@ -92,6 +95,7 @@ pub fn plan(link: &Link, group: &GroupKey, desired: &Desired, observed: &Observe
             planner.plan.writes.extend(last);
         }
     }
+    planner.write_readiness();
     planner.plan
 }
 
@@ -240,6 +244,45 @@ impl<'a> Planner<'a> {
             let is_wanted = self.desired.slices.iter().any(|wanted| wanted.meta.key == meta.key);
             if !is_wanted && self.is_our_slice(meta) && self.owner(&service_of(meta)).is_some() {
                 self.delete(Kind::Slice, meta, &found.version);
+            }
+        }
+    }
+
+    /// Of endpoints that are kept only the readiness of the gateway's addresses follows. Those with
+    /// a host's name are addresses of Services, below a headless mirror.
+    fn write_readiness(&mut self) {
+        let observed = self.observed;
+        let gateway = &self.desired.gateway;
+        let known = |address: &MirrorAddress| {
+            let is_gateway = |ip: &&GatewayIp| ip.ip == address.ip && address.hostname.is_none();
+            gateway.iter().find(is_gateway).map(|ip| ip.is_ready)
+        };
+        for found in &observed.endpoints {
+            let mut object = found.object.clone();
+            for subset in &mut object.subsets {
+                let ready = subset.addresses.drain(..).map(|address| (address, true));
+                let not = subset.not_ready.drain(..).map(|address| (address, false));
+                let all: BTreeMap<_, _> = ready.chain(not).collect();
+                for (address, was_ready) in all {
+                    match known(&address).unwrap_or(was_ready) {
+                        true => subset.addresses.push(address),
+                        false => subset.not_ready.push(address),
+                    }
+                }
+            }
+            if object != found.object && self.is_ours(&object.meta) {
+                let (object, version) = (Object::Endpoints(object), found.version.clone());
+                self.plan.writes.push(Write::Update { object, version });
+            }
+        }
+        for found in &observed.slices {
+            let mut object = found.object.clone();
+            for endpoint in &mut object.endpoints {
+                endpoint.is_ready = known(&endpoint.address).unwrap_or(endpoint.is_ready);
+            }
+            if object != found.object && self.is_our_slice(&object.meta) {
+                let (object, version) = (Object::Slice(object), found.version.clone());
+                self.plan.writes.push(Write::Update { object, version });
             }
         }
     }

@@ -145,10 +145,18 @@ pub fn render(status: &LinkStatus, last: &str, now: &str) -> String {
     )
 }
 
-/// What `last` says, with the conditions of `new`: what is said of Services is another's to write.
+/// What `last` says, with the conditions of `new`.
 pub fn with_conditions_of(last: &str, new: &str) -> String {
     let conditions = Document::parse(new).conditions;
     Document { conditions, ..Document::parse(last) }.text()
+}
+
+/// The merge patch of the conditions of `status` alone: what is said of Services is another's to
+/// write, or not known yet.
+pub fn patch_of_conditions(last: &str, status: &str) -> Option<String> {
+    let conditions = |text: &str| document::text(&Document::parse(text).conditions);
+    let new = conditions(status);
+    (conditions(last) != new).then(|| format!(r#"{{"status":{{"conditions":{new}}}}}"#))
 }
 
 /// A status that was read, as it would be written.

@@ -28,6 +28,8 @@ pub(super) struct Session<'m> {
     spec: GatewaySpec,
     addresses: Addresses,
     probed: BTreeMap<IpAddr, Address>,
+    /// How ready addresses were that are not probed now.
+    known: BTreeMap<IpAddr, bool>,
     names: BTreeMap<Arc<str>, Name>,
     /// What is under way.
     pub(super) work: FuturesUnordered<BoxFuture<'static, Result<Event, Aborted>>>,
@@ -66,16 +68,18 @@ impl Drop for Running {
 }
 
 impl<'m> Session<'m> {
-    pub(super) fn new(monitor: &'m GatewayMonitor, mut spec: GatewaySpec) -> Self {
+    pub(super) fn new(monitor: &'m GatewayMonitor, spec: GatewaySpec) -> Self {
         // After a panic what was published is newer than what was written.
         let published = monitor.published.borrow().clone();
-        spec.persisted.extend(published.addresses.iter().map(|a| (a.ip, a.is_ready)));
-        let addresses = Addresses::new(&spec.addresses, spec.persisted.keys().copied());
+        let mut known = spec.persisted.clone();
+        known.extend(published.addresses.iter().map(|a| (a.ip, a.is_ready)));
+        let addresses = Addresses::new(&spec.addresses, known.keys().copied());
         let mut session = Self {
             monitor,
             spec,
             addresses,
             probed: BTreeMap::new(),
+            known,
             names: BTreeMap::new(),
             work: FuturesUnordered::new(),
         };
@@ -92,7 +96,7 @@ impl<'m> Session<'m> {
             self.monitor.metrics.gateway_gone(&old.cluster);
         }
         self.tell_enabled();
-        if old.probe != self.spec.probe {
+        if old.probe != self.spec.probe || old.keeps_readiness != self.spec.keeps_readiness {
             self.probe_otherwise(old.probe.as_ref());
         }
         self.addresses.replace(&self.spec.addresses);
@@ -107,6 +111,7 @@ impl<'m> Session<'m> {
         let asks_the_same = both.is_some_and(|(old, new)| old.asks_as(new));
         for address in self.probed.values_mut() {
             match &new {
+                None if self.spec.keeps_readiness => address.running = None,
                 None => *address = Address::new(1, None),
                 Some(new) => address.tracker.set_threshold(new.threshold),
             }
@@ -214,16 +219,17 @@ impl<'m> Session<'m> {
         let all = self.addresses.all();
         let gone: Vec<_> = self.probed.keys().filter(|ip| !all.contains(ip)).copied().collect();
         for ip in gone {
-            self.probed.remove(&ip);
+            let gone = self.probed.remove(&ip);
+            self.known.extend(gone.map(|address| (ip, address.tracker.is_ready())));
             self.monitor.metrics.gateway_address_gone(&self.spec.cluster, ip);
         }
         let new: Vec<_> = all.iter().filter(|ip| !self.probed.contains_key(ip)).copied().collect();
         for ip in new {
             let threshold = self.spec.probe.as_ref().map(|probe| probe.threshold);
-            let persisted = self.spec.persisted.get(&ip).copied();
             // Without probes nobody would ever find that it is alive again.
-            let persisted = persisted.filter(|_| threshold.is_some());
-            self.probed.insert(ip, Address::new(threshold.unwrap_or(1), persisted));
+            let counts = threshold.is_some() || self.spec.keeps_readiness;
+            let known = self.known.get(&ip).copied().filter(|_| counts);
+            self.probed.insert(ip, Address::new(threshold.unwrap_or(1), known));
             self.start_probing(ip);
         }
     }

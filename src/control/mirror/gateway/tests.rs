@@ -20,6 +20,7 @@ fn a_gateway_without_any_address_is_down_once_no_name_may_still_be_answered() {
         cluster: "west".into(),
         addresses: names.iter().cloned().map(GatewayAddress::Name).collect(),
         probe: Some(probe()),
+        keeps_readiness: false,
         persisted: BTreeMap::new(),
     };
     let metrics = Metrics::new();
@@ -42,6 +43,7 @@ fn a_monitor_that_starts_again_goes_on_with_the_readiness_that_it_has_published(
         addresses: vec![GatewayAddress::Ip(down)],
         probe: Some(probe()),
         // It was ready when it was last written.
+        keeps_readiness: false,
         persisted: [(down, true)].into(),
     };
     let (_sender, receiver) = watch::channel(spec.clone());

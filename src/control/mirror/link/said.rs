@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::LinkState;
 use crate::model::kubernetes::object::ObjectKey;
+use crate::model::mirror::group::GroupKey;
 use crate::model::mirror::object::{Kind, Object, Observed};
 use crate::model::mirror::status::ServiceStatus;
 
@@ -38,6 +39,16 @@ impl LinkState {
         let inner = self.lock();
         let all = |map: &HashMap<_, ServiceStatus>| map.values().cloned().collect();
         (all(&inner.mirrored), all(&inner.federated))
+    }
+
+    /// The groups of which anything is said.
+    pub(super) fn groups_said(&self) -> Vec<GroupKey> {
+        self.lock().mirrored.keys().cloned().map(GroupKey).collect()
+    }
+
+    /// The members of federated Services of which anything is said.
+    pub(super) fn members_said(&self) -> Vec<ObjectKey> {
+        self.lock().federated.keys().cloned().collect()
     }
 
     /// Services that are not mirrored, and why: the first few, in order.

@@ -219,8 +219,7 @@ impl Hearing<'_> {
         }
         if changed.everything {
             self.link.mark_everything(&self.term.local);
-            let members = self.remote.services();
-            self.term.federation.mark_all(members.into_iter().chain(self.term.local.federated()));
+            self.term.federation.mark_all(self.link.members(&self.term.local));
             self.link.status_changed.notify_one();
             return;
         }

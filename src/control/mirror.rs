@@ -87,9 +87,24 @@ pub struct Mirror {
 impl Mirror {
     /// Runs until `stop`, and gives its Leases away then.
     pub async fn run(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            self.run_with_client(&stop).await;
+        }
+    }
+
+    /// The same, until the kubeconfig is another one.
+    async fn run_with_client(&self, stop: &CancellationToken) {
         self.show(None, Some("connecting to the API server"));
+        let kubeconfig = self.access.content();
         let Some(client) = stop.run_until_cancelled(self.client()).await else { return };
         let pod = pod_name();
+        let stop = stop.child_token();
+        let changed = async {
+            self.access.changed(kubeconfig).await;
+            tracing::info!("the kubeconfig has changed: the mirror begins anew with it");
+            stop.cancel();
+            std::future::pending().await
+        };
         let candidate = Candidate::new(LeaseSettings {
             namespace: Arc::clone(&self.settings.namespace),
             name: LEASE.into(),
@@ -100,6 +115,7 @@ impl Mirror {
         tokio::select! {
             () = candidate.run(&client) => {}
             () = self.lead(&client, &candidate, &pod, &stop) => {}
+            () = changed => {}
         }
         self.metrics.mirror_leader(false);
         candidate.release(&client).await;

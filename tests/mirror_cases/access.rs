@@ -330,3 +330,20 @@ fn rights_that_are_away_for_a_while_take_nothing_away() {
     assert!(!asked.keys().any(|line| line.starts_with("list endpoints ")), "{asked:?}");
     drop(mirror);
 }
+
+/// Our own credentials are rotated, too: on a bare host by writing the kubeconfig anew.
+#[test]
+fn our_own_kubeconfig_is_rotated_without_a_restart() {
+    let (world, mirror) = World::mirroring(&["web"]);
+    world.settle();
+    let new = world.west.token("rotated", Rules::all());
+    std::fs::write(mirror.file("kubeconfig"), world.west.kubeconfig(&new)).expect("written");
+    world.west.wait_for("the new token", |west| {
+        west.requests().iter().any(|asked| asked.user == "rotated")
+    });
+    world.west.revoke(&world.own);
+    world.west.disconnect();
+    world.serve(exported("new"), &["10.1.0.2"]);
+    world.wait_addresses("new-remote", &[GATEWAY], &[]);
+    assert!(world.west.writes().iter().all(|write| !write.line().contains("delete")));
+}

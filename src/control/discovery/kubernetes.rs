@@ -45,9 +45,6 @@ const SHARE: u32 = 10;
 /// Waits between tries while there is no client.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// Between two looks at the kubeconfig.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
 const SERVICES: &str = "services";
 const SLICES: &str = "endpointslices";
 const PODS: &str = "pods";
@@ -129,25 +126,17 @@ impl Follower {
         // After a panic some change may have been seen and not published.
         self.changed.notify_one();
         loop {
-            let kubeconfig = self.kubeconfig();
+            let kubeconfig = self.access.content();
             let client = self.connect().await;
             let (notices, mut waiting) = mpsc::channel(events::QUEUE);
             tokio::select! {
                 () = self.watch(&client) => {}
                 () = self.publish(&notices) => {}
                 () = events::post(client.clone(), &mut waiting) => {}
-                () = self.is_changed(kubeconfig) => {
+                () = self.access.changed(kubeconfig) => {
                     tracing::info!("the kubeconfig has changed: {}", self.place());
                 }
             }
-        }
-    }
-
-    /// The kubeconfig's content. A service account's token is read anew by the client.
-    fn kubeconfig(&self) -> Option<Vec<u8>> {
-        match &self.access {
-            Access::InCluster => None,
-            Access::Kubeconfig(path) => std::fs::read(path).ok(),
         }
     }
 
@@ -241,17 +230,6 @@ impl Follower {
                         self.place()
                     );
                 }
-            }
-        }
-    }
-
-    /// Until the kubeconfig is another one than this.
-    async fn is_changed(&self, kubeconfig: Option<Vec<u8>>) {
-        loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-            let now = self.kubeconfig();
-            if now.is_some() && now != kubeconfig {
-                return;
             }
         }
     }

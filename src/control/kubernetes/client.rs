@@ -31,6 +31,31 @@ pub enum Access {
     Kubeconfig(PathBuf),
 }
 
+/// Between two looks at a kubeconfig.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Access {
+    /// The kubeconfig's content. A service account's token is read anew by the client itself.
+    pub fn content(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::InCluster => None,
+            Self::Kubeconfig(path) => std::fs::read(path).ok(),
+        }
+    }
+
+    /// Completes when the kubeconfig is another one than `content`; one that is not there for a
+    /// moment is none.
+    pub async fn changed(&self, content: Option<Vec<u8>>) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = self.content();
+            if now.is_some() && now != content {
+                return;
+            }
+        }
+    }
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

@@ -63,7 +63,8 @@ fn settings(name: &str) -> Settings {
 
 #[test]
 fn every_file_that_a_kustomization_names_is_there_and_is_yaml() {
-    for overlay in ["base", "sidecar", "kubernetes-discovery", "mirror", "remote-access"] {
+    let overlays = ["base", "sidecar", "kubernetes-discovery", "mirror", "mirror-alone"];
+    for overlay in overlays.into_iter().chain(["remote-access"]) {
         let kustomization = manifest(&format!("{overlay}/kustomization.yaml"));
         for resource in kustomization["resources"].as_sequence().expect("resources") {
             let name = format!("{overlay}/{}", resource.as_str().expect("a name"));
@@ -253,18 +254,65 @@ fn the_discovery_overlay_switches_it_on_with_rights_to_read_and_a_token() {
     }
 }
 
+/// What `linkerd multicluster gateways` looks for: labels, the container's name, the end of a port's.
+#[test]
+fn the_mirror_alone_is_a_controller_to_linkerds_cli() {
+    let deployment = manifest("mirror-alone/deployment.yaml");
+    let pod = &deployment["spec"]["template"];
+    let labels = &pod["metadata"]["labels"];
+    assert_eq!(labels["component"], "controller");
+    assert!(labels["mirror.linkerd.io/cluster-name"].is_string());
+    let selector = deployment["spec"]["selector"]["matchLabels"].as_mapping().expect("a selector");
+    assert!(selector.iter().all(|(label, value)| labels.get(label) == Some(value)));
+    // It is no backend of the public Service.
+    assert_ne!(labels["app"], manifest("base/service.yaml")["spec"]["selector"]["app"]);
+    let controller = &pod["spec"]["containers"][0];
+    assert_eq!(controller["name"], "controller");
+    let ports = controller["ports"].as_sequence().expect("ports");
+    let is_admin = |p: &&Value| p["name"].as_str().is_some_and(|name| name.ends_with("-admin"));
+    let admin = ports.iter().find(is_admin).expect("a port for metrics");
+    assert!(admin["name"].as_str().is_some_and(|name| name.len() <= 15), "{admin:?}");
+    let metrics = settings("base/gateway.toml").admin.metrics_listen;
+    assert_eq!(admin["containerPort"].as_u64(), metrics.first().map(|at| at.port().into()));
+    let args =
+        controller["args"].as_sequence().expect("arguments").iter().filter_map(Value::as_str);
+    assert!(args.collect::<Vec<_>>().starts_with(&["run", "--only", "mirror"]));
+    // The gateway's own pods are none, and do not mirror.
+    let patch = documents(
+        manifest("mirror-alone/kustomization.yaml")["patches"][0]["patch"].as_str().expect("text"),
+    );
+    let pod = &patch[0]["spec"]["template"];
+    assert!(pod["metadata"]["labels"]["component"].is_null());
+    let variable = &pod["spec"]["containers"][0]["env"][0];
+    assert_eq!(
+        (name(variable), &variable["value"]),
+        ("LINKERD_GATEWAY_MIRROR__ENABLED", &"false".into())
+    );
+}
+
+fn name(object: &Value) -> &str {
+    let named = if object["metadata"].is_null() { object } else { &object["metadata"] };
+    named["name"].as_str().expect("a name")
+}
+
 #[test]
 fn every_overlay_renders() {
     if Command::new("kubectl").args(["kustomize", "--help"]).output().is_err() {
         skip("every_overlay_renders", "needs kubectl");
         return;
     }
-    let overlays =
-        [("base", false), ("sidecar", false), ("kubernetes-discovery", true), ("mirror", true)];
+    let overlays = [
+        ("base", false),
+        ("sidecar", false),
+        ("kubernetes-discovery", true),
+        ("mirror", true),
+        ("mirror-alone", true),
+    ];
     for (overlay, token) in overlays {
         let output = Command::new("kubectl").arg("kustomize").arg(path(overlay)).output();
         let rendered = documents(&succeeds(&output.expect("kubectl")));
-        let pod = rendered.iter().find(|d| d["kind"] == "Deployment").expect("a Deployment");
+        let is_gateway = |d: &&Value| d["kind"] == "Deployment" && !name(d).ends_with("-mirror");
+        let pod = rendered.iter().find(is_gateway).expect("a Deployment");
         let pod = &pod["spec"]["template"]["spec"];
         assert_eq!(pod["automountServiceAccountToken"], token, "{overlay}");
         container(pod);

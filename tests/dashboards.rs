@@ -82,6 +82,7 @@ fn of_a_link() -> String {
     metrics.mirror_conflicts("east", 0);
     metrics.mirror_write("east", "create", "Service", "ok");
     metrics.mirror_watch_failing("east", "services", false);
+    metrics.mirror_memory("east", 1, false);
     metrics.mirror_leader(true);
     metrics.encode()
 }

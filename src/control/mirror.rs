@@ -213,6 +213,7 @@ impl Mirror {
             tracing::warn!("a task of the mirror does not end; left behind");
         }
         term.local_lease.release(client).await;
+        self.metrics.mirror_gone(view::LOCAL);
         self.show(None, None);
     }
 

@@ -307,6 +307,11 @@ fn a_target_with_too_much_is_mirrored_as_far_as_there_is_room() {
     assert!(message.contains("mirror.max_link_memory"), "{message}");
     world.settle();
     assert!((ROOM / 2..ROOM).contains(&mirrors()), "{}", mirrors());
+    mirror.eventually("it in the metrics", |mirror| {
+        let used = mirror.metric("mirror_link_memory_bytes{target_cluster_name=\"remote\"}");
+        mirror.metric("mirror_target_too_large{target_cluster_name=\"remote\"}") == 1.0
+            && (900_000.0..=1_048_576.0).contains(&used)
+    });
     // One that was mirrored goes, while absence means nothing; then its server says all anew.
     let before = mirrors();
     world.east.delete("Service", APPS, &name(0));

@@ -195,6 +195,25 @@ fn issue_15670_a_node_port_gateway_is_probed_at_its_node_port() {
     assert_eq!(mirror.metric("gateway_enabled{target_cluster_name=\"remote\"}"), 1.0);
 }
 
+/// The probe Service of a Link whose name leaves no room for `probe-` has a hash in its own.
+#[test]
+fn a_link_with_a_long_name_has_a_probe_service() {
+    let world = World::new();
+    let probes = Probes::start(&["127.0.24.2"]);
+    let mut link = probed_link("127.0.24.2", probes.port);
+    let name = "a.link.with-a-name-that-is-longer-than-the-name-of-a-service-may-be";
+    link["metadata"]["name"] = name.into();
+    world.join(link);
+    let mirror = world.start("");
+    world.west.wait_for("the probe Service", |west| {
+        let probes = west.names("Service", SYSTEM);
+        probes.len() == 1 && probes[0].len() <= 63 && probes[0].starts_with("probe-a-link-with-")
+    });
+    world.settle();
+    let refused = |line: &serde_json::Value| line.to_string().contains("probe Service");
+    assert!(!mirror.lines().iter().any(refused), "{:?}", mirror.lines().last());
+}
+
 /// Endpoints that somebody deletes are there again at once, not at the next change of the target.
 #[test]
 fn missing_endpoints_are_repaired() {

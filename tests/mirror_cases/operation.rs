@@ -167,6 +167,9 @@ fn metrics_have_linkerds_names() {
         "# TYPE gateway_probe_latency_ms histogram",
         "# TYPE gateway_probes counter",
         "# TYPE service_mirror_endpoint_repairs counter",
+        "# TYPE service_cache_size gauge",
+        "service_cache_size{cluster=\"remote\"} 1",
+        "link_cache_size{cluster=\"local\"} 1",
     ] {
         assert!(text.lines().any(|of| of == line), "{line}\n{text}");
     }

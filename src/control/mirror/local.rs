@@ -117,6 +117,17 @@ impl Local {
         all.map(group_of).collect()
     }
 
+    /// How many objects are kept, by their kind as metrics call it.
+    pub fn kept(&self) -> [(&'static str, usize); 3] {
+        let inner = self.lock();
+        let [services, endpoints, slices] = &inner.mirrors;
+        [
+            ("service", services.len() + inner.members.len()),
+            ("endpoints", endpoints.len() + slices.len()),
+            ("namespace", inner.namespaces.len()),
+        ]
+    }
+
     /// Mirror Services of each cluster.
     pub fn counts(&self) -> HashMap<Arc<str>, usize> {
         let inner = self.lock();

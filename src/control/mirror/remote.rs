@@ -23,16 +23,14 @@ use crate::model::link::Link;
 use crate::model::mirror::group::GroupKey;
 use crate::model::mirror::remote::{RemoteEndpoints, RemoteService};
 
+mod standing;
 pub mod watch;
+
+pub use standing::{Kept, LACKS_ROOM};
 
 /// How long a Service that has left one selector may take to appear under another: its events come
 /// on different streams of one API server.
 const LEAVE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a person is told where there is not.
-pub const LACKS_ROOM: &str = "the target has more Services, endpoints or namespaces than \
-    mirror.max_link_memory has room for: what was left out is not mirrored, and nothing is deleted; \
-    raise it, or let the Link's selector choose fewer";
 
 /// What of a Link decides which watches there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,23 +192,6 @@ impl Remote {
         self.lock().groups.keys().cloned().collect()
     }
 
-    /// The watches that fail now, with what they last said.
-    pub fn failures(&self) -> BTreeMap<&'static str, (Failure, Arc<str>)> {
-        self.lock().failures.clone()
-    }
-
-    /// How each watch fares, and whether its list was complete.
-    pub fn watches(&self) -> Vec<(&'static str, bool, &Health)> {
-        let complete = self.completeness();
-        let services = self.health.services.iter().map(|h| ("services", complete.services, h));
-        let mut all: Vec<_> = services.collect();
-        all.push(("endpoints", complete.endpoints, &self.health.endpoints));
-        if self.wanted.namespaces {
-            all.push(("namespaces", complete.namespaces, &self.health.namespaces));
-        }
-        all
-    }
-
     fn complete(&self, inner: &Inner) -> Complete {
         Complete {
             services: inner.services.iter().all(Bounded::is_complete),
@@ -310,18 +291,6 @@ impl Remote {
         inner.of_service.clear();
     }
 
-    /// The target has more than there is room for.
-    pub fn lacks(&self) -> bool {
-        self.lock().lacks()
-    }
-
-    /// Whether it has, when that was not so at the last call.
-    fn lacks_now(&self) -> Option<bool> {
-        let mut inner = self.lock();
-        let lacks = inner.lacks();
-        (std::mem::replace(&mut inner.told_lacks, lacks) != lacks).then_some(lacks)
-    }
-
     fn take_namespace(&self, event: WatchEvent<Labels>) -> Changed {
         let inner = &mut *self.lock();
         let was = inner.namespaces.is_complete();
@@ -334,27 +303,12 @@ impl Remote {
         Changed { services: services.into_iter().collect(), everything }
     }
 
-    /// A watch has failed, or has been heard of again. True when that is news.
-    fn fails(&self, watch: &'static str, failure: Option<(Failure, Arc<str>)>) -> bool {
-        let mut inner = self.lock();
-        match failure {
-            None => inner.failures.remove(watch).is_some(),
-            Some(failure) => inner.failures.insert(watch, failure.clone()) != Some(failure),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    fn lacks(&self) -> bool {
-        self.services.iter().any(Bounded::lacks)
-            || self.readiness.lacks()
-            || self.namespaces.lacks()
-    }
-
     /// The newest of what the watches know: an object that leaves one selector stays, for a moment,
     /// as it was in the other's.
     fn service(&self, key: &ObjectKey) -> Option<Arc<RemoteService>> {

@@ -13,6 +13,8 @@ use crate::model::link::Link;
 use crate::model::mirror::condition::Reason;
 use crate::state::links::{LinkView, MirrorView, WatchView};
 
+/// Linkerd's name for our own cluster in metrics.
+pub const LOCAL: &str = "local";
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,13 @@ fn publish(term: &Term) {
         let is_conflict = |(reason, _): &&(Arc<str>, usize)| **reason == *Reason::Conflict.label();
         let conflicts = link.counts().iter().find(is_conflict).map_or(0, |(_, count)| *count);
         term.metrics.mirror_conflicts(&link.cluster, conflicts);
+        let kept = link.remote().kept();
+        term.metrics.mirror_kept(&link.cluster, &kept.counts);
+        term.metrics.mirror_memory(&link.cluster, kept.bytes, kept.is_cut);
     }
+    let links = ("link", working.len() + term.links.idle().len());
+    let [services, endpoints, namespaces] = term.local.kept();
+    term.metrics.mirror_kept(LOCAL, &[services, endpoints, namespaces, links]);
     let mut links: Vec<_> = working.iter().map(|link| view_of(link)).collect();
     links.extend(term.links.idle().iter().map(|link| view_of(link)));
     links.sort_by(|a, b| a.name.cmp(&b.name));

@@ -42,6 +42,11 @@ impl Room {
     pub fn new(max: usize) -> Self {
         Self { max, used: 0 }
     }
+
+    /// How many bytes are taken.
+    pub fn used(&self) -> usize {
+        self.used
+    }
 }
 
 /// All objects of one watch, or as many as there is room for.
@@ -101,6 +106,16 @@ impl<T> Bounded<T> {
     /// Something found no room.
     pub fn lacks(&self) -> bool {
         self.lacks
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
     }
 
     /// One object.

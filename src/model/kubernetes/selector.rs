@@ -310,6 +310,11 @@ mod tests {
                 json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
                 "matchExpressions[0].values",
             ),
+            (
+                json!({ "matchExpressions":
+                    [{ "key": "a", "operator": "NotIn", "values": ["b", "c),d=(e"] }] }),
+                "matchExpressions[0].values",
+            ),
         ] {
             assert_eq!(Selector::from_json(&selector).expect_err("wrong").field, field);
         }

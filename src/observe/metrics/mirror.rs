@@ -44,7 +44,14 @@ struct All {
     conflicts: Rows,
     leader: Rows,
     watch_failing: Rows,
+    too_large: Rows,
+    memory: Rows,
+    /// In the order of [`KEPT`].
+    kept: [Rows; 4],
 }
+
+/// Kinds of objects that are kept in memory: Linkerd's names of its informers' sizes.
+const KEPT: [&str; 4] = ["service", "endpoints", "namespace", "link"];
 
 impl Mirror {
     pub(super) fn new() -> Self {
@@ -77,6 +84,20 @@ impl Mirror {
                 "mirror_watch_failing",
                 "1 while the target's API server does not answer a watch",
             ),
+            too_large: Rows::gauge(
+                "mirror_target_too_large",
+                "1 while the target has more than mirror.max_link_memory has room for",
+            ),
+            memory: Rows::gauge(
+                "mirror_link_memory_bytes",
+                "What is kept of the target, as mirror.max_link_memory counts it",
+            ),
+            kept: [
+                Rows::gauge("service_cache_size", "Services kept in memory"),
+                Rows::gauge("endpoints_cache_size", "Endpoints, or EndpointSlices, kept in memory"),
+                Rows::gauge("namespace_cache_size", "Namespaces kept in memory"),
+                Rows::gauge("link_cache_size", "Links kept in memory"),
+            ],
         };
         Self(Mutex::new(all))
     }
@@ -100,7 +121,12 @@ impl Mirror {
             &all.conflicts,
             &all.leader,
             &all.watch_failing,
-        ] {
+            &all.too_large,
+            &all.memory,
+        ]
+        .into_iter()
+        .chain(&all.kept)
+        {
             rows.write(out)?;
         }
         rows::write_latencies(out, &all.latencies)
@@ -192,6 +218,23 @@ impl Metrics {
         self.mirror.all().conflicts.set(&[(CLUSTER, cluster)], wide(count));
     }
 
+    /// So much is kept of a target, in bytes; whether some of it was left out.
+    pub fn mirror_memory(&self, cluster: &str, bytes: usize, is_too_large: bool) {
+        let mut all = self.mirror.all();
+        all.memory.set(&[(CLUSTER, cluster)], wide(bytes));
+        all.too_large.set(&[(CLUSTER, cluster)], is_too_large.into());
+    }
+
+    /// So many objects of a cluster are kept in memory, by their kind as Linkerd calls it.
+    pub fn mirror_kept(&self, cluster: &str, counts: &[(&'static str, usize)]) {
+        let mut all = self.mirror.all();
+        for (kind, rows) in KEPT.into_iter().zip(&mut all.kept) {
+            if let Some((_, count)) = counts.iter().find(|(of, _)| *of == kind) {
+                rows.set(&[("cluster", cluster)], wide(*count));
+            }
+        }
+    }
+
     /// A write to our own cluster ended: its verb, the kind of object, and `ok` or the reason of the
     /// failure, each from a closed set.
     pub fn mirror_write(
@@ -223,6 +266,9 @@ impl Metrics {
         all.services.remove(&labels);
         all.conflicts.remove(&labels);
         all.watch_failing.remove(&labels);
+        all.too_large.remove(&labels);
+        all.memory.remove(&labels);
+        all.kept.iter_mut().for_each(|rows| rows.remove(&[("cluster", cluster)]));
     }
 }
 

@@ -82,7 +82,10 @@ fn a_link_that_goes_takes_with_it_what_linkerd_removes_and_nothing_of_others() {
         metrics.mirror_conflicts(cluster, 1);
         metrics.mirror_write(cluster, "create", "Service", "ok");
         metrics.mirror_watch_failing(cluster, "services", true);
+        metrics.mirror_memory(cluster, 4096, true);
+        metrics.mirror_kept(cluster, &[("service", 3), ("namespace", 0)]);
     }
+    metrics.mirror_kept("local", &[("service", 5), ("link", 2)]);
     metrics.mirror_leader(true);
     metrics.gateway_gone("east");
     metrics.mirror_gone("east");
@@ -111,12 +114,23 @@ fn a_link_that_goes_takes_with_it_what_linkerd_removes_and_nothing_of_others() {
             "mirror_writes_total",
             "mirror_conflicts",
             "mirror_watch_failing",
+            "mirror_target_too_large",
+            "mirror_link_memory_bytes",
             "gateway_probe_latency_ms_bucket",
             "gateway_probe_latency_ms_sum",
             "gateway_probe_latency_ms_count",
         ]
     );
     assert!(text.contains("\nmirror_is_leader 1\n"));
+    assert_eq!(
+        lines(&text, &["service_cache_size", "namespace_cache_size", "link_cache_size"]),
+        [
+            "service_cache_size{cluster=\"local\"} 5",
+            "service_cache_size{cluster=\"north\"} 3",
+            "namespace_cache_size{cluster=\"north\"} 0",
+            "link_cache_size{cluster=\"local\"} 2",
+        ]
+    );
     let reason = "address=\"192.0.2.1\",reason=\"status\"} 1";
     assert!(text.contains(reason), "{text}");
 }

@@ -25,6 +25,23 @@ fn other(api: &FakeApi) {
     api.create(objects::slice(&db, "1", &[SECOND]));
 }
 
+/// The label that exports a Service may be one that is copied to its mirrors: nobody here exports it.
+#[test]
+fn a_mirror_is_not_exported_again() {
+    if inside("exports::a_mirror_is_not_exported_again") {
+        pods();
+        let (ca, api) = (TestCa::new("ca"), cluster());
+        let gateway = start(&ca, &api);
+        export(&api, &[FIRST]);
+        reaches(&ca, &gateway, WEB, FIRST);
+        let label =
+            json!({ "metadata": { "labels": { "mirror.linkerd.io/mirrored-service": "true" } } });
+        api.patch("Service", "test", "web", &label);
+        gateway.eventually("a refusal", |gateway| reached(&ca, gateway, WEB).is_empty());
+        gateway.eventually("its line", |gateway| !outcomes(gateway, "not_exported").is_empty());
+    }
+}
+
 #[test]
 fn an_exported_service_is_reached_and_another_is_refused_with_a_hint() {
     if inside("exports::an_exported_service_is_reached_and_another_is_refused_with_a_hint") {

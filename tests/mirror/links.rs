@@ -140,7 +140,17 @@ fn members_of_a_cluster_whose_link_is_gone_leave_federated_services() {
     drop(mirror);
     // Unlinked while nobody looked.
     pair.west.delete("Link", SYSTEM, "east");
-    let _mirror = pair.start();
+    let mirror = pair.start();
+    mirror.eventually("the lists", |mirror| {
+        let links: serde_json::Value = serde_json::from_str(&mirror.get("/links")).expect("JSON");
+        let mut watches = links["watches"].as_array().into_iter().flatten();
+        links["leader"] == true && watches.all(|watch| watch["complete"] == true)
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    // Where there never was a Link it may look in the wrong namespace.
+    let service = pair.west.get("Service", APPS, "shared-federated").expect("it is there");
+    assert_eq!(service["metadata"]["annotations"][annotation], "shared@east");
+    pair.west.create(objects::link(SYSTEM, "north", "192.0.2.9", 4143));
     pair.west.wait_for("the entry's end", |west| {
         let service = west.get("Service", APPS, "shared-federated").expect("it is there");
         let annotations = &service["metadata"]["annotations"];

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::kubernetes::objects;
+use crate::support::kubernetes::{Fault, Matcher, Times, objects};
 use crate::whole::{ports, whole};
 use crate::world::{APPS, CLUSTER, SYSTEM, World, link, shown, two_ports};
 
@@ -158,6 +158,27 @@ fn members_that_left_during_downtime_and_those_of_unlinked_clusters_go() {
     world.west.delete("Link", SYSTEM, CLUSTER);
     world.wait_gone("Service", "service-one-federated");
     assert!(shown(&mirror, CLUSTER).is_none());
+}
+
+/// What the API server does not take is said of the member, until it takes it.
+#[test]
+fn a_federated_service_that_is_refused_is_not_called_mirrored() {
+    let world = World::joined();
+    let create = Matcher::new("create", "services").name("service-one-federated");
+    world.west.inject(create, Fault::Status(403), Times::Always);
+    world.serve(member("service-one"), &["10.1.0.1"]);
+    let _mirror = world.start("");
+    let reason_is = |reason: &str| {
+        world.west.wait_for(reason, |west| {
+            let link = west.get("Link", SYSTEM, CLUSTER).expect("there");
+            link["status"]["federatedServices"][0]["conditions"][0]["reason"] == reason
+        });
+    };
+    reason_is("Error");
+    assert!(!world.has("Service", "service-one-federated"));
+    world.west.clear_faults();
+    reason_is("Mirrored");
+    assert!(world.has("Service", "service-one-federated"));
 }
 
 #[test]

@@ -103,6 +103,14 @@ fn a_plan_says_what_is_done_and_does_nothing() {
     let text = plan();
     assert!(text.contains("- delete Service test/web-remote"), "{text}");
     assert!(world.has("Service", "web-remote"));
+    // A mirror with an address that becomes one without is made anew.
+    crate::headless::stateful(&world, "web", &["web-0"]);
+    std::fs::write(path("gateway.toml"), format!("{toml}[mirror]\nheadless_services = true\n"))
+        .expect("written");
+    let text = plan();
+    for line in ["- delete Service test/web-remote", "+ create Service test/web-remote"] {
+        assert_eq!(text.matches(&format!("{line}\n")).count(), 1, "{line}: {text}");
+    }
 }
 
 /// `/links`: state, ages, counts, addresses, errors.

@@ -198,6 +198,25 @@ fn what_linkerds_controller_says_of_services_is_not_overwritten() {
     }
 }
 
+/// A Link that selects otherwise while its target is away: what was said of its Services stays.
+#[test]
+fn what_was_said_stays_while_nothing_new_is_known() {
+    let (world, _mirror) = World::mirroring(&["web"]);
+    world.said("web", "Mirrored");
+    world.settle();
+    world.east.stop();
+    world.condition(CLUSTER, "TargetReachable", "False");
+    let exists = json!([{ "key": "mirror.linkerd.io/exported", "operator": "Exists" }]);
+    link_is(&world, &json!({ "selector": { "matchExpressions": exists } }));
+    world.quiet(2 * QUIET, |line| line.contains("links") || line.contains("events"));
+    assert!(said(&world.west, CLUSTER, "web").is_some_and(|(reason, _)| reason == "Mirrored"));
+    world.east.serve();
+    world.condition(CLUSTER, "TargetReachable", "True");
+    world.settle();
+    assert!(said(&world.west, CLUSTER, "web").is_some_and(|(reason, _)| reason == "Mirrored"));
+    assert!(world.has("Endpoints", "web-remote"));
+}
+
 /// Nothing is said any more of what a Link has ceased to select, whatever was wrong with it.
 #[test]
 fn what_is_no_longer_selected_is_no_longer_spoken_of() {

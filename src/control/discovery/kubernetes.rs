@@ -28,6 +28,7 @@ use crate::model::discovery::catalog::{Catalog, Changes};
 use crate::model::discovery::export::{Finding, Rules};
 use crate::model::discovery::guard::Guard;
 use crate::model::kubernetes::index::WatchEvent;
+use crate::model::mirror::keys::MIRRORED;
 use crate::model::sharded::lock;
 use crate::observe::metrics::Metrics;
 use crate::runtime::fault;
@@ -71,6 +72,9 @@ pub struct Follower {
     access: Access,
     /// Of the watches of Services.
     scopes: Vec<Scope>,
+    /// Mirrors of other clusters' Services are reachable by their names. What exports a Service may
+    /// have been copied to its mirror, which nobody here has exported.
+    takes_mirrors: bool,
     /// Those of Services, then EndpointSlices, then Pods.
     watches: Vec<Watch>,
     catalog: Mutex<Catalog>,
@@ -112,6 +116,7 @@ impl Follower {
             catalog: Mutex::new(Catalog::new(rules, scopes.len())),
             watches: watches.collect(),
             scopes,
+            takes_mirrors: matches!(settings.reachable, Reachable::Suffix(_)),
             changed: Notify::new(),
             guard,
             discovery: Arc::clone(discovery),
@@ -182,7 +187,10 @@ impl Follower {
             let tell = move |said| {
                 self.take(watch, said, |catalog, event| catalog.service(selector, event));
             };
-            let convert = |object: Service| Some(compact::service(object));
+            let takes_mirrors = self.takes_mirrors;
+            let convert = move |object: Service| {
+                (takes_mirrors || !is_mirror(&object)).then(|| compact::service(object))
+            };
             all.push(follow(client, Api::all, scope, &watch.health, convert, tell).boxed());
         }
         let tell = |said| self.take(slice, said, Catalog::slice);
@@ -277,6 +285,11 @@ impl Follower {
             }
         }
     }
+}
+
+fn is_mirror(service: &Service) -> bool {
+    let labels = service.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(MIRRORED))
 }
 
 fn tell(changes: &Changes, exported: usize, cut: usize) {

@@ -3,24 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderValue, Response};
-use http_body_util::Limited;
+use http::HeaderValue;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::watch;
-use tower::util::MapResponseLayer;
+
+use super::answer;
 
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a byte on a connection: longer than a watch is silent (`super::watch::WATCH_TIMEOUT`). The
 /// library's own 295 s would hide a server that takes a list's request and never answers.
 const READ_TIMEOUT: Duration = Duration::from_secs(45);
-
-/// Bytes in one answer, or in one watch, which ends after 30 s: the library reads an answer, and a
-/// line of a watch, whole, and another cluster's server may send what it likes. A page of 500
-/// Services has 1 to 5 MB, the slices of all pods that Kubernetes is made for (150,000) 45 MB.
-const MAX_ANSWER: usize = 64 << 20;
 
 /// How our own cluster's API server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,8 +159,7 @@ fn client(mut config: Config) -> Result<Client, ClientError> {
     config.reset_reader_on_write = true;
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;
-    let limit = |answer: Response<_>| answer.map(|body| Limited::new(body, MAX_ANSWER));
-    Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(limit)).build())
+    Ok(ClientBuilder::try_from(config)?.with_layer(&answer::Bounded).build())
 }
 
 /// The same client, with the number of its requests that were answered with success: that a server

@@ -28,7 +28,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 /// for 5 s longer is dead. The library's own 290 s would hide a dead connection for minutes.
 pub const WATCH_TIMEOUT: u32 = 30;
 /// Objects in one answer to a list.
-const PAGE: u32 = 500;
+const PAGE: u32 = 250;
 /// After a failure, so long after an answer without another failure is success: a watch that was
 /// taken up again in a quiet cluster has nothing to say.
 const SETTLED: Duration = Duration::from_secs(2);

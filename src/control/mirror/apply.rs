@@ -212,11 +212,16 @@ async fn record(
     write: &Write,
     permit: Permit<'_>,
 ) -> Result<Option<Observed<Object>>, WriteError> {
-    let (kind, key) = match write {
-        Write::Create(object) | Write::Update { object, .. } => (object.kind(), &object.meta().key),
-        Write::Delete { kind, key, .. } => (*kind, key),
+    let (kind, key) = write.target();
+    let is_deleted = {
+        let writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = writes.iter().rev().find(|planned| planned.write.target() == (kind, key));
+        last.is_some_and(|planned| matches!(planned.write, Write::Delete { .. }))
     };
-    let before = look(client, kind, key, permit).await?.map(|found| found.object);
+    let before = match is_deleted {
+        true => None,
+        false => look(client, kind, key, permit).await?.map(|found| found.object),
+    };
     if before.is_some() && matches!(write, Write::Create(_)) {
         return Err(WriteError::Taken);
     }

@@ -24,7 +24,9 @@ use crate::model::mirror::object::{
     Family, Meta, MirrorAddress, MirrorEndpoints, MirrorService, MirrorSlice, MirrorSubset, Object,
     Observed, SliceEndpoint,
 };
-use crate::model::mirror::remote::{RemoteHost, RemoteService, RemoteSubset, ServiceKind};
+use crate::model::mirror::remote::{
+    MIRROR_COST, RemoteHost, RemoteService, RemoteSubset, ServiceKind,
+};
 
 mod recent;
 
@@ -133,8 +135,11 @@ pub struct Readiness {
 impl Weigh for Readiness {
     fn weight(&self) -> usize {
         let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
-        let host =
-            |host: &RemoteHost| size_of::<RemoteHost>() + text(&host.hostname) + text(&host.target);
+        // A host with a name has a mirror of its own.
+        let host = |host: &RemoteHost| {
+            let mirror = host.hostname.as_ref().map_or(0, |_| MIRROR_COST);
+            size_of::<RemoteHost>() + text(&host.hostname) + text(&host.target) + mirror
+        };
         let subset = |subset: &RemoteSubset| {
             let ports = subset.ports.iter().map(|port| size_of::<EndpointPort>() + port.name.len());
             ports.chain(subset.hosts.iter().map(host)).sum::<usize>()

@@ -77,12 +77,13 @@ pub async fn follow_stated(
 }
 
 /// Follows the Secret of a Link that states none, for ever: the one with the default name, or while
-/// there is none the only other one of the right type that no other Link has (`is_of_another`).
+/// there is none the only other one of the right type that no other Link has (`is_of_another`, which
+/// may not know).
 pub async fn follow_default(
     own: &Client,
     namespace: &str,
     cluster: &str,
-    is_of_another: impl Fn(&str) -> bool,
+    is_of_another: impl Fn(&str) -> Option<bool>,
     credentials: &watch::Sender<Credentials>,
 ) {
     let default = default_name(cluster);
@@ -102,7 +103,7 @@ pub async fn follow_default(
             drop(held.wait_for(is_there).await);
         };
         let is_taken = async {
-            while !is_of_another(&other) {
+            while is_of_another(&other) != Some(true) {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
@@ -236,7 +237,7 @@ async fn only_other(
     api: &Api<Secret>,
     name: &str,
     held: &watch::Sender<Option<Held>>,
-    is_of_another: impl Fn(&str) -> bool,
+    is_of_another: impl Fn(&str) -> Option<bool>,
 ) -> String {
     let mut held = held.subscribe();
     loop {
@@ -246,7 +247,7 @@ async fn only_other(
         if let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&ListParams::default())).await {
             let is_ours = |secret: &Secret| secret.type_.as_deref() == Some(SECRET_TYPE);
             let names = list.items.into_iter().filter(is_ours).filter_map(|s| s.metadata.name);
-            let mut names = names.filter(|name| !is_of_another(name));
+            let mut names = names.filter(|name| is_of_another(name) == Some(false));
             if let (Some(only), None) = (names.next(), names.next())
                 && only != name
             {

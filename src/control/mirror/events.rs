@@ -109,12 +109,12 @@ impl Events {
         if !is_new || said.len() >= MOST_SAID {
             return;
         }
-        said.insert(key, now);
-        drop(said);
         let uid = Arc::clone(&link.parsed().link.uid);
         let link = Arc::clone(&link.name);
         // A full queue drops it: the status and /links say the same.
-        let _ = self.queue.try_send(Event { link, uid, is_warning, reason, message });
+        if self.queue.try_send(Event { link, uid, is_warning, reason, message }).is_ok() {
+            said.insert(key, now);
+        }
     }
 
     /// Sends what is said, for ever.

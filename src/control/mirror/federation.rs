@@ -14,7 +14,9 @@ use super::apply::{Permit, WriteError, look};
 use super::lease::{Hold, Standing};
 use super::link::{Changed, LinkState};
 use super::queue::Done;
-use super::reconcile::{FOREIGN_INTERVAL, NAMESPACE_INTERVAL, NOT_PERMITTED, create_namespace};
+use super::reconcile::{
+    FOREIGN_INTERVAL, INVALID_INTERVAL, NAMESPACE_INTERVAL, NOT_PERMITTED, create_namespace,
+};
 use super::remote::Remote;
 use super::term::Term;
 use crate::control::kubernetes::error::Failure;
@@ -39,6 +41,9 @@ pub async fn run(term: &Arc<Term>) {
     let _ = term.local_complete.subscribe().wait_for(|complete| *complete).await;
     term.federation.clear();
     term.federation.mark_all(term.local.federated());
+    for link in term.links.working() {
+        term.federation.mark_all(link.members(&term.local));
+    }
     let mut working: FuturesUnordered<BoxFuture<'_, (ObjectKey, Done)>> = FuturesUnordered::new();
     loop {
         let mut next = pin!(term.federation.next());
@@ -88,7 +93,9 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
         let FederatedPlan { plan, conditions } =
             decide(term, member, &links, &local, observed.as_ref());
         let holds: Vec<_> = links.iter().map(|known| known.link.lease.hold()).collect();
-        let permit = permitted(term, &links, &holds);
+        let of_local = term.local_lease.hold();
+        let mut permit = permitted(term, &links, &holds);
+        permit.extend((!matches!(local, Member::Unknown)).then_some(&*of_local));
         let permit = Permit { holds: &permit };
         let mut has_failed = false;
         if let Some(link) = wants_namespace(term, &links, &conditions) {
@@ -103,17 +110,19 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
                 }
             }
         }
-        for (cluster, condition) in &conditions {
-            let condition = match plan.conflicts.first() {
-                Some(conflict) => {
-                    MirrorCondition::failed(Reason::Conflict, conflict.message.clone())
-                }
-                None => condition.clone(),
-            };
-            say(term, &links, cluster, member, &key, Some(condition));
-        }
-        forget(term, &links, &conditions, member, &key);
+        let say_all = |failed: Option<&MirrorCondition>| {
+            for (cluster, condition) in &conditions {
+                let failed = failed.filter(|_| condition.is_mirrored);
+                let condition = failed.unwrap_or(condition).clone();
+                say(term, &links, cluster, member, &key, Some(condition));
+            }
+        };
         let Some(write) = plan.writes.first() else {
+            let conflict = plan.conflicts.first();
+            let failed =
+                conflict.map(|it| MirrorCondition::failed(Reason::Conflict, it.message.clone()));
+            say_all(failed.as_ref());
+            forget(term, &links, &conditions, member, &key);
             return match plan.conflicts.is_empty() {
                 true if has_failed => Done::Failed,
                 true => Done::Settled,
@@ -124,7 +133,10 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
             Ok(written) => wrote(term, write, &key, written),
             Err(error) => match refused(term, write, &key, error, permit).await {
                 Ok(found) => foreign = found,
-                Err(done) => return done,
+                Err((done, failed)) => {
+                    say_all(failed.as_ref());
+                    return done;
+                }
             },
         }
     }
@@ -200,7 +212,7 @@ fn decide(
     plan(&FederatedView {
         service: member,
         links: &members,
-        links_complete: term.links.is_complete(),
+        links_complete: term.links.is_whole(),
         local: local.view(),
         local_excluded_labels: &term.excluded_labels,
         local_excluded_annotations: &term.excluded_annotations,
@@ -210,20 +222,12 @@ fn decide(
 }
 
 fn wrote(term: &Term, write: &Write, key: &ObjectKey, written: Option<Observed<Object>>) {
-    let verb = verb(write);
+    let verb = write.verb();
     tracing::info!(object = %key, "federated Service {verb}d");
     term.metrics.mirror_write("", verb, Kind::Service.label(), "ok");
     match written {
         Some(observed) => term.local.put(observed),
         None => term.local.remove(Kind::Service, key),
-    }
-}
-
-fn verb(write: &Write) -> &'static str {
-    match write {
-        Write::Create(_) => "create",
-        Write::Update { .. } => "update",
-        Write::Delete { .. } => "delete",
     }
 }
 
@@ -235,14 +239,15 @@ async fn refused(
     key: &ObjectKey,
     error: WriteError,
     permit: Permit<'_>,
-) -> Result<Option<Observed<MirrorService>>, Done> {
-    let Some(failure) = error.failure() else { return Err(Done::After(NOT_PERMITTED)) };
-    term.metrics.mirror_write("", verb(write), Kind::Service.label(), failure.reason());
+) -> Result<Option<Observed<MirrorService>>, (Done, Option<MirrorCondition>)> {
+    let Some(failure) = error.failure() else { return Err((Done::After(NOT_PERMITTED), None)) };
+    term.metrics.mirror_write("", write.verb(), Kind::Service.label(), failure.reason());
     let is_stale =
         matches!(failure, Failure::AlreadyExists | Failure::Conflict | Failure::NotFound);
     if is_stale {
-        if failure == Failure::NotFound && verb(write) == "create" {
-            return Err(Done::After(NAMESPACE_INTERVAL));
+        if failure == Failure::NotFound && write.verb() == "create" {
+            let condition = MirrorCondition::missing_namespace(&key.namespace);
+            return Err((Done::After(NAMESPACE_INTERVAL), Some(condition)));
         }
         match look(&term.client, Kind::Service, key, permit).await {
             Ok(Some(found)) if found.object.meta().has_label(keys::MIRRORED, keys::TRUE) => {
@@ -262,13 +267,17 @@ async fn refused(
     if let Some(pause) = error.retry_after() {
         term.federation.pause(pause);
     }
-    let (text, reason) =
-        (format!("cannot {} a federated Service: {error}", verb(write)), failure.reason());
+    let text =
+        format!("cannot {} a federated Service: {}: {error}", write.verb(), failure.reason());
     match term.is_told(failure) {
-        true => tracing::debug!(object = %key, reason, "{text}; tried again"),
-        false => tracing::warn!(object = %key, reason, "{text}; tried again"),
+        true => tracing::debug!(object = %key, "{text}; tried again"),
+        false => tracing::warn!(object = %key, "{text}; tried again"),
     }
-    Err(Done::Failed)
+    let (done, reason) = match failure {
+        Failure::Invalid => (Done::After(INVALID_INTERVAL), Reason::InvalidService),
+        _ => (Done::Failed, Reason::Error),
+    };
+    Err((done, Some(MirrorCondition::failed(reason, text))))
 }
 
 /// Says what has become of a member, in its Link's status.

@@ -140,6 +140,8 @@ impl LinkState {
     fn begin_anew(&self, term: &Term, wanted: Wanted) {
         let memory = term.settings.max_link_memory;
         let new = Arc::new(Remote::new(wanted, &self.cluster, memory));
+        // What is said of Services holds until all of them were looked at again.
+        self.is_surveyed.store(false, Ordering::Relaxed);
         // What failed is not watched any more.
         for watch in self.remote.swap(new).failures().keys() {
             term.watch_ended(&self.cluster, watch);
@@ -173,9 +175,7 @@ impl LinkState {
     /// would take away what an earlier leader has said.
     pub fn is_surveyed(&self, federation: &Queue<ObjectKey>) -> bool {
         let remote = self.remote();
-        let is_now = (remote.completeness().services || remote.lacks())
-            && self.queue.is_idle()
-            && federation.is_idle();
+        let is_now = remote.is_listed() && self.queue.is_idle() && federation.is_idle();
         self.is_surveyed.fetch_or(is_now, Ordering::Relaxed) || is_now
     }
 

@@ -34,6 +34,8 @@ use crate::model::mirror::status::ServiceStatus;
 const MOST_ROUNDS: usize = 16;
 /// Between two looks at an object that is not ours: it is not watched.
 pub const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
+/// After an object was refused as invalid: any change of what it is made of is looked at at once.
+pub const INVALID_INTERVAL: Duration = Duration::from_secs(600);
 /// After a namespace was missing although it was seen: the watch of namespaces is late, or the server.
 pub const NAMESPACE_INTERVAL: Duration = Duration::from_secs(2);
 /// While a Lease is not held: the task ends in a moment, or goes on.
@@ -60,6 +62,8 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
 /// What one look decides.
 struct Look {
     service: Option<ObjectKey>,
+    /// That there is no such Service is known.
+    is_gone: bool,
     local: ObjectKey,
     condition: Option<MirrorCondition>,
     plan: Plan,
@@ -145,6 +149,7 @@ fn decide(term: &Term, link: &LinkState, group: &GroupKey) -> Look {
     let observed = everything(term, link, group, &desired);
     let plan = plan(&parsed.link, group, &desired, &observed);
     Look {
+        is_gone: input.service.is_none() && input.complete.services,
         service: input.service.map(|service| service.key.clone()),
         local: group.0.clone(),
         condition: desired.condition,
@@ -168,7 +173,7 @@ fn missing_namespace(look: &Look) -> bool {
 
 /// The write is done: it counts at once.
 fn wrote(term: &Term, link: &LinkState, write: &Write, written: Option<Observed<Object>>) {
-    let (verb, kind, key) = named(write);
+    let (verb, (kind, key)) = (write.verb(), write.target());
     // Services are what people know; their endpoints change with every liveness.
     match kind {
         Kind::Service => {
@@ -183,14 +188,6 @@ fn wrote(term: &Term, link: &LinkState, write: &Write, written: Option<Observed<
     }
 }
 
-fn named(write: &Write) -> (&'static str, Kind, &ObjectKey) {
-    match write {
-        Write::Create(object) => ("create", object.kind(), &object.meta().key),
-        Write::Update { object, .. } => ("update", object.kind(), &object.meta().key),
-        Write::Delete { kind, key, .. } => ("delete", *kind, key),
-    }
-}
-
 /// A write was refused. `None` when what stood against it is known now and another look helps.
 async fn refused(
     term: &Term,
@@ -200,7 +197,7 @@ async fn refused(
     error: WriteError,
     permit: Permit<'_>,
 ) -> Option<Done> {
-    let (verb, kind, key) = named(write);
+    let (verb, (kind, key)) = (write.verb(), write.target());
     let Some(failure) = error.failure() else { return Some(Done::After(NOT_PERMITTED)) };
     term.metrics.mirror_write(&link.cluster, verb, kind.label(), failure.reason());
     let is_stale = match failure {
@@ -286,11 +283,18 @@ fn failed(term: &Term, link: &LinkState, look: &Look, what: &str, error: &WriteE
         _ => Reason::Error,
     };
     say(term, link, look, Some(MirrorCondition::failed(reason, text)));
-    Done::Failed
+    match failure {
+        Failure::Invalid => Done::After(INVALID_INTERVAL),
+        _ => Done::Failed,
+    }
 }
 
 /// Says what has become of the Service, in the status and, when that is news, in an Event.
 fn say(term: &Term, link: &LinkState, look: &Look, condition: Option<MirrorCondition>) {
+    if look.service.is_none() && !look.is_gone {
+        // What was said of it holds until more is known.
+        return;
+    }
     let said = look.service.clone().zip(condition);
     let status = said.clone().map(|(remote, condition)| ServiceStatus {
         remote,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::convert::Readiness;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::Health;
-use crate::model::kubernetes::bounded::{Bounded, Room};
+use crate::model::kubernetes::bounded::{Bounded, Room, Weigh};
 use crate::model::kubernetes::index::WatchEvent;
 use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::object::ObjectKey;
@@ -88,8 +88,10 @@ struct Inner {
     is_of_endpoints: bool,
     /// The records of each Service, sorted: the names of slices follow from their order.
     of_service: HashMap<ObjectKey, Vec<ObjectKey>>,
-    /// Services that no watch has any more, and until when they count as they were.
+    /// Services that no watch has any more, and until when they count as they were; what finds no
+    /// room among them is given up at once.
     leaving: HashMap<ObjectKey, (Arc<RemoteService>, Instant)>,
+    leaving_room: Room,
     namespaces: Bounded<Labels>,
     groups: HashMap<GroupKey, ObjectKey>,
     failures: BTreeMap<&'static str, (Failure, Arc<str>)>,
@@ -145,6 +147,7 @@ impl Remote {
             is_of_endpoints: false,
             of_service: HashMap::new(),
             leaving: HashMap::new(),
+            leaving_room: Room::new(memory / 4),
             namespaces: Bounded::default(),
             groups: HashMap::new(),
             failures: BTreeMap::new(),
@@ -179,6 +182,11 @@ impl Remote {
     /// Which lists were complete.
     pub fn completeness(&self) -> Complete {
         self.complete(&self.lock())
+    }
+
+    /// Whether every list of Services has ended once, also where not all of it had room.
+    pub fn is_listed(&self) -> bool {
+        self.lock().services.iter().all(Bounded::is_listed)
     }
 
     /// Every Service that is known.
@@ -237,7 +245,9 @@ impl Remote {
             return Changed::default();
         }
         let gone = inner.leaving.extract_if(|_, (_, until)| *until <= now);
-        let keys: Vec<_> = gone.map(|(key, _)| key).collect();
+        let gone: Vec<_> = gone.collect();
+        let keys: Vec<_> = gone.iter().map(|(key, _)| key.clone()).collect();
+        gone.iter().for_each(|(_, (service, _))| inner.leaving_room.give(service.weight()));
         for key in &keys {
             inner.groups.remove(&GroupKey::of_remote(key, &self.cluster));
         }
@@ -323,12 +333,21 @@ impl Inner {
         for (key, old) in changes {
             let is_watched = self.services.iter().any(|index| index.get(&key).is_some());
             match old {
-                Some(old) if !is_watched => {
-                    self.leaving.insert(key, (old, Instant::now() + LEAVE_INTERVAL));
+                Some(old) if !is_watched => self.leaves(key, old),
+                _ if is_watched => {
+                    let back = self.leaving.remove(&key);
+                    back.iter().for_each(|(it, _)| self.leaving_room.give(it.weight()));
                 }
-                _ if is_watched => drop(self.leaving.remove(&key)),
                 _ => {}
             }
+        }
+    }
+
+    fn leaves(&mut self, key: ObjectKey, service: Arc<RemoteService>) {
+        if self.leaving_room.take(service.weight()) {
+            let until = Instant::now() + LEAVE_INTERVAL;
+            let before = self.leaving.insert(key, (service, until));
+            before.iter().for_each(|(it, _)| self.leaving_room.give(it.weight()));
         }
     }
 

@@ -142,6 +142,8 @@ pub struct Registry {
     pub health: Health,
     inner: Mutex<Inner>,
     is_complete: AtomicBool,
+    /// There has been a Link.
+    had_any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -162,10 +164,17 @@ impl Registry {
         idle: Vec<Arc<LinkState>>,
         is_complete: bool,
     ) {
+        self.had_any.fetch_or(!working.is_empty(), Ordering::Release);
         let mut inner = self.lock();
         inner.working = working;
         inner.idle = idle;
         self.is_complete.store(is_complete, Ordering::Release);
+    }
+
+    /// True when a cluster without a Link is one that is not linked any more. Where there never was
+    /// a Link another namespace may have them all.
+    pub fn is_whole(&self) -> bool {
+        self.is_complete() && self.had_any.load(Ordering::Acquire)
     }
 
     /// True once the list of Links was complete, but while one is replaced.
@@ -189,21 +198,25 @@ impl Registry {
         (inner.version, inner.problem.clone())
     }
 
-    /// Whether a Secret is, or may be, that of another Link than `this`.
-    pub fn has_secret(&self, secret: &str, this: &str) -> bool {
+    /// Whether a Secret is that of another Link than `this`; `None` while not all are known.
+    pub fn has_secret(&self, secret: &str, this: &str) -> Option<bool> {
         if !self.is_complete() {
-            return true;
+            return None;
         }
         let inner = self.lock();
-        let mut others =
-            inner.working.values().chain(&inner.idle).filter(|link| &*link.name != this);
-        others.any(|link| match &link.parsed().link.credentials {
+        let all = || inner.working.values().chain(&inner.idle);
+        let uses_it =
+            |link: &Arc<LinkState>| link.credentials.borrow().secret.as_deref() == Some(secret);
+        let own = all().find(|link| &*link.name == this);
+        let mut others = all().filter(|link| &*link.name != this);
+        Some(others.any(|link| match &link.parsed().link.credentials {
             Some(stated) => **stated == *secret,
             None => {
                 credentials::default_name(&link.cluster) == secret
-                    || link.credentials.borrow().secret.as_deref() == Some(secret)
+                    // Of two that use it, one gives it up.
+                    || uses_it(link) && (&*link.name < this || !own.is_some_and(uses_it))
             }
-        })
+        }))
     }
 
     /// All that work.

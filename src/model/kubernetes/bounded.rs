@@ -43,6 +43,18 @@ impl Room {
         Self { max, used: 0 }
     }
 
+    /// Takes some of it; false when there is not as much.
+    pub fn take(&mut self, bytes: usize) -> bool {
+        let has_it = self.used.saturating_add(bytes) <= self.max;
+        self.used += if has_it { bytes } else { 0 };
+        has_it
+    }
+
+    /// Gives it back.
+    pub fn give(&mut self, bytes: usize) {
+        self.used -= bytes;
+    }
+
     /// How many bytes are taken.
     pub fn used(&self) -> usize {
         self.used
@@ -101,6 +113,11 @@ impl<T> Bounded<T> {
     /// anything.
     pub fn is_complete(&self) -> bool {
         self.index.is_complete() && !self.lacks
+    }
+
+    /// True once a list has ended, also where something of it was left out.
+    pub fn is_listed(&self) -> bool {
+        self.index.is_complete()
     }
 
     /// Something found no room.

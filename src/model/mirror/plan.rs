@@ -15,8 +15,6 @@
 
 mod difference;
 
-use std::collections::BTreeMap;
-
 use super::desired::{Desired, Keep};
 use super::group::{GroupKey, ObservedGroup, group_of};
 use super::keys;
@@ -49,6 +47,27 @@ pub enum Write {
         /// What it was: uid and resourceVersion are preconditions.
         version: Version,
     },
+}
+
+impl Write {
+    /// A word for logs and metrics.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Update { .. } => "update",
+            Self::Delete { .. } => "delete",
+        }
+    }
+
+    /// What it is about.
+    pub fn target(&self) -> (Kind, &ObjectKey) {
+        match self {
+            Self::Create(object) | Self::Update { object, .. } => {
+                (object.kind(), &object.meta().key)
+            }
+            Self::Delete { kind, key, .. } => (*kind, key),
+        }
+    }
 }
 
 /// Something that is not ours has a name that we need: it is reported and never written.
@@ -253,37 +272,52 @@ impl<'a> Planner<'a> {
     fn write_readiness(&mut self) {
         let observed = self.observed;
         let gateway = &self.desired.gateway;
-        let known = |address: &MirrorAddress| {
-            let is_gateway = |ip: &&GatewayIp| ip.ip == address.ip && address.hostname.is_none();
-            gateway.iter().find(is_gateway).map(|ip| ip.is_ready)
+        let is = |address: &MirrorAddress, is_ready: bool| {
+            let is_it = |ip: &GatewayIp| ip.ip == address.ip && ip.is_ready == is_ready;
+            address.hostname.is_none() && gateway.iter().any(is_it)
         };
         for found in &observed.endpoints {
-            let mut object = found.object.clone();
-            for subset in &mut object.subsets {
-                let ready = subset.addresses.drain(..).map(|address| (address, true));
-                let not = subset.not_ready.drain(..).map(|address| (address, false));
-                let all: BTreeMap<_, _> = ready.chain(not).collect();
-                for (address, was_ready) in all {
-                    match known(&address).unwrap_or(was_ready) {
-                        true => subset.addresses.push(address),
-                        false => subset.not_ready.push(address),
-                    }
-                }
+            if !self.is_ours(&found.object.meta) {
+                continue;
             }
-            if object != found.object && self.is_ours(&object.meta) {
-                let (object, version) = (Object::Endpoints(object), found.version.clone());
-                self.plan.writes.push(Write::Update { object, version });
+            let mut object = found.object.clone();
+            let mut is_other = false;
+            for subset in &mut object.subsets {
+                // In the order in which they were found: a server may have one of its own.
+                let down: Vec<_> = subset.addresses.extract_if(.., |a| is(a, false)).collect();
+                let up: Vec<_> = subset.not_ready.extract_if(.., |a| is(a, true)).collect();
+                is_other |= !down.is_empty() || !up.is_empty();
+                subset.not_ready.extend(down);
+                subset.addresses.extend(up);
+            }
+            if is_other {
+                self.update(Object::Endpoints(object), &found.version);
             }
         }
         for found in &observed.slices {
+            if !self.is_our_slice(&found.object.meta) {
+                continue;
+            }
             let mut object = found.object.clone();
+            let mut is_other = false;
             for endpoint in &mut object.endpoints {
-                endpoint.is_ready = known(&endpoint.address).unwrap_or(endpoint.is_ready);
+                if is(&endpoint.address, !endpoint.is_ready) {
+                    endpoint.is_ready = !endpoint.is_ready;
+                    is_other = true;
+                }
             }
-            if object != found.object && self.is_our_slice(&object.meta) {
-                let (object, version) = (Object::Slice(object), found.version.clone());
-                self.plan.writes.push(Write::Update { object, version });
+            if is_other {
+                self.update(Object::Slice(object), &found.version);
             }
+        }
+    }
+
+    /// Unless the plan does something else with it.
+    fn update(&mut self, object: Object, version: &Version) {
+        let target = (object.kind(), &object.meta().key);
+        if self.plan.writes.iter().all(|write| write.target() != target) {
+            let version = version.clone();
+            self.plan.writes.push(Write::Update { object, version });
         }
     }
 

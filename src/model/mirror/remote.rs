@@ -27,7 +27,7 @@ pub struct RemoteService {
 
 /// What a mirrored Service costs in memory with all that is kept for it, in bytes: its Service,
 /// Endpoints and EndpointSlice here, its condition (`benches/mirror.rs` measures it).
-const MIRROR_COST: usize = 6 << 10;
+pub const MIRROR_COST: usize = 6 << 10;
 
 /// Every Service counts as one that is mirrored.
 impl Weigh for RemoteService {

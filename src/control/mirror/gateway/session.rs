@@ -22,6 +22,9 @@ use crate::model::mirror::probe::{Probed, Unasked};
 use crate::observe::metrics::DnsClient;
 use crate::runtime::fault;
 
+/// Addresses that are gone and remembered: another cluster's DNS may name new ones for ever.
+const MOST_KNOWN: usize = 1024;
+
 /// See above.
 pub(super) struct Session<'m> {
     monitor: &'m GatewayMonitor,
@@ -219,7 +222,7 @@ impl<'m> Session<'m> {
         let all = self.addresses.all();
         let gone: Vec<_> = self.probed.keys().filter(|ip| !all.contains(ip)).copied().collect();
         for ip in gone {
-            let gone = self.probed.remove(&ip);
+            let gone = self.probed.remove(&ip).filter(|_| self.known.len() < MOST_KNOWN);
             self.known.extend(gone.map(|address| (ip, address.tracker.is_ready())));
             self.monitor.metrics.gateway_address_gone(&self.spec.cluster, ip);
         }

@@ -27,9 +27,10 @@ const NAMESPACES: &str = "namespaces";
 
 /// So long slices must be refused before Endpoints are asked for.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-/// Between two looks at whether slices are refused still, and between two lists of a target that has
-/// more than there is room for.
+/// Between two looks at whether slices are refused still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two lists of a target that has more than there is room for.
+const ROOM_INTERVAL: Duration = Duration::from_secs(150);
 
 /// Where what is heard goes.
 #[derive(Clone, Copy)]
@@ -79,7 +80,7 @@ impl Hearing<'_> {
     /// Until what was left out may find room.
     async fn lacking(self) {
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(ROOM_INTERVAL).await;
             if self.remote.lacks() {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fixture::{World, key, link_with, port, ready, service};
+use super::fixture::{World, gateway, ip, key, link_with, port, ready, service};
 use crate::model::kubernetes::labels::Labels;
 use crate::model::kubernetes::labels::tests::labels;
 use crate::model::kubernetes::object::TargetPort;
@@ -227,4 +227,29 @@ fn a_frozen_link_changes_nothing() {
     world.export(service("b"), Some(ready()));
     let settled = world.settle("b");
     assert!(settled.writes.is_empty() && settled.condition.is_some_and(|it| !it.is_mirrored));
+}
+
+/// A server may keep addresses in an order of its own, as text for one: what is kept is not written
+/// for that, and of what is written only the readiness changes.
+#[test]
+fn what_is_kept_keeps_its_order() {
+    let (nine, ten) = ("192.0.2.9", "192.0.2.10");
+    let mut world = World::with(service("a"), ready());
+    world.gateway = gateway(&[(nine, true), (ten, true)]);
+    world.settle("a");
+    let endpoints = world.local.endpoints.get_mut(&key("a-remote")).expect("there");
+    endpoints.object.subsets[0].addresses.reverse();
+    // Nothing is known of the target.
+    world.remote.clear();
+    world.services_complete = false;
+    assert_eq!(world.settle("a").writes, []);
+    world.gateway = gateway(&[(nine, false), (ten, true)]);
+    assert_eq!(world.settle("a").writes.len(), 2, "its Endpoints and its slice");
+    let subset = &world.local.endpoints[&key("a-remote")].object.subsets[0];
+    assert_eq!((subset.addresses[0].ip, subset.not_ready[0].ip), (ip(ten), ip(nine)));
+    world.gateway = gateway(&[(nine, true), (ten, true)]);
+    assert_eq!(world.settle("a").writes.len(), 2);
+    assert_eq!(world.settle("a").writes, []);
+    let subset = &world.local.endpoints[&key("a-remote")].object.subsets[0];
+    assert_eq!((subset.addresses.len(), subset.not_ready.len()), (2, 0));
 }

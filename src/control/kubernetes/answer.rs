@@ -1,0 +1,139 @@
+//! How much an answer of an API server may cost: the library reads one, or one line of a watch,
+//! whole before anybody looks at it, and another cluster's server may send what it likes.
+//!
+//! Its bytes are the least of it: each `{}` of three bytes becomes an object of hundreds. So what it
+//! will become is estimated as it arrives, and the answer ends with an error before it is too much.
+//! A layer of every client that `client` makes.
+
+use std::error::Error;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyStream, StreamBody};
+use tower::{Layer, Service};
+
+/// What one answer, or one line of a watch, may become in memory, in bytes. A page of 250 slices with
+/// 100 endpoints each, which has 8 MB, is estimated at two thirds of it.
+const MAX_COST: usize = 256 << 20;
+/// About what an object of the API takes at the least, and any other value.
+const OBJECT_COST: usize = 800;
+const VALUE_COST: usize = 64;
+/// A byte: it is read into a buffer that grows by doubling, and kept in what is made of it.
+const BYTE_COST: usize = 4;
+
+/// Errors of bodies as the library takes them.
+pub type BodyError = Box<dyn Error + Send + Sync>;
+
+/// The layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounded;
+
+/// A service whose answers are bounded.
+#[derive(Clone, Debug)]
+pub struct BoundedService<S>(S);
+
+impl<S> Layer<S> for Bounded {
+    type Service = BoundedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BoundedService(inner)
+    }
+}
+
+impl<S, Q, B> Service<Request<Q>> for BoundedService<S>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Response = Response<StreamBody<BoundedFrames>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+        let answer = self.0.call(request);
+        answer.map_ok(move |answer| answer.map(|body| bounded(body, is_watch))).boxed()
+    }
+}
+
+type BoundedFrames = futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, BodyError>>;
+
+fn bounded<B>(body: B, is_watch: bool) -> StreamBody<BoundedFrames>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    let mut cost = 0;
+    let frames = BodyStream::new(body).map(move |frame| {
+        let frame = frame.map_err(Into::into)?;
+        let data = frame.data_ref().map_or(&[][..], Bytes::chunk);
+        cost = cost_of(cost, data, is_watch);
+        match cost > MAX_COST {
+            true => Err("the API server's answer is too large".into()),
+            false => Ok(frame),
+        }
+    });
+    StreamBody::new(frames.boxed())
+}
+
+/// What an answer costs that has cost so much before `data`.
+fn cost_of(before: usize, data: &[u8], is_watch: bool) -> usize {
+    let of = |byte: &u8| match byte {
+        b'{' => OBJECT_COST,
+        b',' => VALUE_COST,
+        _ => BYTE_COST,
+    };
+    let all = |data: &[u8]| data.iter().map(of).sum::<usize>();
+    // Each line of a watch is read by itself.
+    match data.iter().rposition(|byte| is_watch && *byte == b'\n') {
+        Some(end) if before + all(&data[..end]) <= MAX_COST => all(&data[end..]),
+        _ => before + all(data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    async fn read(text: String, is_watch: bool) -> Result<usize, BodyError> {
+        let body = bounded(Full::new(Bytes::from(text)), is_watch);
+        Ok(BodyExt::collect(body).await?.to_bytes().len())
+    }
+
+    #[tokio::test]
+    async fn small_objects_cost_what_they_become() {
+        let items = MAX_COST / (OBJECT_COST + VALUE_COST);
+        let list = |items: usize| format!("{{\"items\":[{}{{}}]}}", "{},".repeat(items));
+        assert!(read(list(items / 2), false).await.is_ok());
+        let error = read(list(items + 10), false).await.expect_err("too large");
+        assert!(error.to_string().contains("too large"), "{error}");
+        // Ends of lines do not make it less.
+        let lines = list(items + 10).replace(',', ",\n");
+        assert!(read(lines, false).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_watch_may_go_on_for_long_but_no_line_of_it() {
+        let line =
+            |items: usize| format!("{{\"type\":\"ADDED\",\"object\":[{}]}}\n", "{},".repeat(items));
+        let items = MAX_COST / (OBJECT_COST + VALUE_COST);
+        let mut cost = 0;
+        for _ in 0..20 {
+            cost = cost_of(cost, line(items / 10).as_bytes(), true);
+            assert!(cost <= MAX_COST / 8, "{cost}");
+        }
+        assert!(read(line(items + 10), true).await.is_err());
+    }
+}

@@ -27,8 +27,8 @@ fn events(api: &FakeApi) -> Vec<Value> {
 }
 
 #[test]
-fn only_the_identities_of_the_annotation_get_through() {
-    if inside("annotations::only_the_identities_of_the_annotation_get_through") {
+fn issue_9848_only_the_identities_of_the_annotation_get_through() {
+    if inside("annotations::issue_9848_only_the_identities_of_the_annotation_get_through") {
         pods();
         let (ca, api) = (TestCa::new("ca"), cluster());
         export(&api, &[FIRST]);
@@ -111,6 +111,12 @@ fn an_annotation_that_cannot_be_read_denies_everybody_and_tells_the_owner() {
         gateway.eventually("its rule", |g| {
             outcomes(g, "denied").iter().any(|line| line["rule"] == "annotation:exported-ports")
         });
+        // Nor does a slip in the name of an annotation open anything.
+        api.apply(exported());
+        reaches(&ca, &gateway, WEB, FIRST);
+        annotate(&api, "linkerd-gateway.io/allowed-identites", "web.test");
+        gateway.eventually("a third Event", |_| events(&api).len() == 3);
+        assert_eq!(reached(&ca, &gateway, WEB), "");
         api.apply(exported());
         reaches(&ca, &gateway, WEB, FIRST);
         nothing_was_denied(&api);
@@ -118,8 +124,8 @@ fn an_annotation_that_cannot_be_read_denies_everybody_and_tells_the_owner() {
 }
 
 #[test]
-fn only_the_ports_of_the_annotation_are_exported() {
-    if inside("annotations::only_the_ports_of_the_annotation_are_exported") {
+fn issue_7099_only_the_ports_of_the_annotation_are_exported() {
+    if inside("annotations::issue_7099_only_the_ports_of_the_annotation_are_exported") {
         pods();
         let (ca, api) = (TestCa::new("ca"), cluster());
         let service = objects::exported(

@@ -43,8 +43,8 @@ fn a_mirror_is_not_exported_again() {
 }
 
 #[test]
-fn an_exported_service_is_reached_and_another_is_refused_with_a_hint() {
-    if inside("exports::an_exported_service_is_reached_and_another_is_refused_with_a_hint") {
+fn issue_4452_what_is_not_exported_is_refused_with_a_hint() {
+    if inside("exports::issue_4452_what_is_not_exported_is_refused_with_a_hint") {
         pods();
         let (ca, api) = (TestCa::new("ca"), cluster());
         let gateway = start(&ca, &api);

@@ -53,7 +53,7 @@ pub enum Finding {
     /// An annotation that cannot be carried out; everybody is denied.
     InvalidAnnotation {
         /// Its key.
-        annotation: &'static str,
+        annotation: Arc<str>,
         /// What is wrong with it.
         reason: String,
     },
@@ -166,8 +166,9 @@ impl Export {
         &mut self,
         service: &'s Service,
     ) -> (Vec<&'s ServicePort>, Option<Arc<Restriction>>) {
-        let mut invalid = |annotation, reason| {
-            self.findings.insert(Finding::InvalidAnnotation { annotation, reason });
+        let mut invalid = |annotation: &str, reason| {
+            let key = annotation.into();
+            self.findings.insert(Finding::InvalidAnnotation { annotation: key, reason });
             Restriction::nobody(annotation)
         };
         let mut tcp: Vec<_> =
@@ -180,6 +181,12 @@ impl Export {
                 Ok(listed) => tcp.retain(|port| listed.contains(&port.port)),
                 Err(reason) => restriction = Some(invalid(EXPORTED_PORTS, reason)),
             }
+        }
+        if let Some(unknown) = &service.unknown_annotation {
+            let known = format!("it is unknown; expected {ALLOWED_IDENTITIES} or {EXPORTED_PORTS}");
+            invalid(unknown, known);
+            // A closed set of rules: their names are labels of metrics.
+            restriction = Some(Restriction::nobody("unknown"));
         }
         (tcp, restriction.map(Arc::new))
     }

@@ -37,6 +37,8 @@ pub struct Service {
     pub allowed_identities: Option<Arc<str>>,
     /// [`super::restriction::EXPORTED_PORTS`] as written.
     pub exported_ports: Option<Arc<str>>,
+    /// An annotation that looks like one of ours and is none.
+    pub unknown_annotation: Option<Arc<str>>,
 }
 
 /// What is kept of an EndpointSlice.

@@ -15,6 +15,13 @@ pub const ALLOWED_IDENTITIES: &str = "linkerd-gateway.io/allowed-identities";
 /// Which of its ports may be reached.
 pub const EXPORTED_PORTS: &str = "linkerd-gateway.io/exported-ports";
 
+/// Whether an annotation looks like one of these and is none: a slip in its name must not open what
+/// was to be closed either.
+pub fn is_unknown(annotation: &str) -> bool {
+    annotation.starts_with("linkerd-gateway.io/")
+        && ![ALLOWED_IDENTITIES, EXPORTED_PORTS].contains(&annotation)
+}
+
 /// Who may reach a target, whatever the policy says beyond that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restriction {

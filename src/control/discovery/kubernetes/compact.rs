@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::discovery::object::{
     Mesh, Pod, PodRef, Readiness, Service, ServiceKind, Slice, SliceEndpoint,
 };
-use crate::model::discovery::restriction::{ALLOWED_IDENTITIES, EXPORTED_PORTS};
+use crate::model::discovery::restriction::{ALLOWED_IDENTITIES, EXPORTED_PORTS, is_unknown};
 use crate::model::kubernetes::object::{EndpointPort, Protocol, ServicePort};
 use crate::model::service::Port;
 
@@ -94,6 +94,10 @@ pub(super) fn service(object: core::Service) -> Service {
         ports: spec.ports.unwrap_or_default().into_iter().filter_map(service_port).collect(),
         allowed_identities: annotation(ALLOWED_IDENTITIES),
         exported_ports: annotation(EXPORTED_PORTS),
+        unknown_annotation: annotations
+            .keys()
+            .find(|key| is_unknown(key))
+            .map(|key| (&**key).into()),
     }
 }
 

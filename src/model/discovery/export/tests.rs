@@ -280,7 +280,7 @@ fn annotations_narrow_and_a_wrong_one_denies_everybody() {
         for route in &found.routes {
             assert!(!route.restriction.as_ref().expect("one").allows(&who), "{ports} {identities}");
         }
-        let is_it = |finding: &Finding| matches!(finding, Finding::InvalidAnnotation { annotation: a, .. } if *a == annotation);
+        let is_it = |finding: &Finding| matches!(finding, Finding::InvalidAnnotation { annotation: a, .. } if **a == *annotation);
         assert!(found.findings.iter().any(is_it), "{ports} {identities}");
     }
 }

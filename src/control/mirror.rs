@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{DnsSettings, MirrorSettings};
 use crate::control::dns::Resolver;
-use crate::control::kubernetes::client::{self, Access};
+use crate::control::kubernetes::client::Access;
 use crate::model::link::ExcludedKey;
 use crate::model::task::Task;
 use crate::observe::metrics::Metrics;
@@ -95,8 +95,8 @@ impl Mirror {
     /// The same, until the kubeconfig is another one.
     async fn run_with_client(&self, stop: &CancellationToken) {
         self.show(None, Some("connecting to the API server"));
-        let kubeconfig = self.access.content();
-        let Some(client) = stop.run_until_cancelled(self.client()).await else { return };
+        let made = stop.run_until_cancelled(self.client()).await;
+        let Some((client, kubeconfig)) = made else { return };
         let pod = pod_name();
         let stop = stop.child_token();
         let changed = async {
@@ -121,12 +121,12 @@ impl Mirror {
         candidate.release(&client).await;
     }
 
-    /// A client of our own API server, whenever there is what makes one.
-    async fn client(&self) -> Client {
+    /// A client of our own API server, whenever there is what makes one, and what it was made of.
+    async fn client(&self) -> (Client, Option<Vec<u8>>) {
         let mut told = String::new();
         loop {
-            match client::own(&self.access).await {
-                Ok(client) => return client,
+            match self.access.client().await {
+                Ok(made) => return made,
                 Err(error) => {
                     let text = error.to_string();
                     if text != told {

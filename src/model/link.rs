@@ -158,6 +158,14 @@ impl ParsedLink {
     pub fn is_frozen(&self) -> bool {
         self.problems.iter().any(|problem| problem.stops == Stops::Mirroring)
     }
+
+    /// True when a field is wrong without which nobody knows how to probe.
+    pub fn is_unprobed(&self) -> bool {
+        let is_one = |problem: &FieldProblem| {
+            problem.stops == Stops::Probing || &*problem.field == "spec.gatewayIdentity"
+        };
+        self.problems.iter().any(is_one)
+    }
 }
 
 impl Link {

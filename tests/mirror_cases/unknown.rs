@@ -104,6 +104,22 @@ fn a_probe_that_becomes_wrong_leaves_readiness_as_it_was() {
     stays(&[], &[ADDRESS]);
 }
 
+/// Without the identity nobody knows how to probe: a Link that says it wrongly changes nothing.
+#[test]
+fn a_wrong_identity_takes_no_gateway_down() {
+    const ADDRESS: &str = "127.0.70.4";
+    let (world, probes, _mirror) = probed(ADDRESS);
+    probes.answer(ADDRESS, Answer::Reset);
+    world.wait_addresses("web-remote", &[], &[ADDRESS]);
+    probes.answer(ADDRESS, Answer::Status(200));
+    world.wait_addresses("web-remote", &[ADDRESS], &[]);
+    link_is(&world, &json!({ "gatewayIdentity": "a b" }));
+    world.condition(CLUSTER, "SpecValid", "False");
+    probes.answer(ADDRESS, Answer::Reset);
+    world.quiet(QUIET, |line| line.contains("links") || line.contains("events"));
+    world.wait_addresses("web-remote", &[ADDRESS], &[]);
+}
+
 /// A Link that states no Secret, and its target.
 fn north(world: &World) -> (FakeApi, Value) {
     let cluster = FakeApi::with(options());
@@ -151,6 +167,26 @@ fn a_secret_with_the_right_name_takes_over_when_it_comes() {
     world.west.create(secret);
     world.wait_addresses("api-north", &["192.0.2.9"], &[]);
     wait_gone(&world, "web-north");
+}
+
+/// Of two Links without a Secret one takes the only one there is, and never both.
+#[test]
+fn one_secret_is_not_for_two_links() {
+    let world = World::new();
+    world.west.create(world.secret("some-secret"));
+    world.serve(exported("web"), &["10.1.0.1"]);
+    let (_cluster, _) = north(&world);
+    let mut east = world.west.get("Link", SYSTEM, "north").expect("there");
+    east["metadata"] = json!({ "namespace": SYSTEM, "name": "east" });
+    east["spec"]["targetClusterName"] = "east".into();
+    world.west.create(east);
+    let _mirror = world.start("");
+    world.wait_addresses("web-east", &["192.0.2.9"], &[]);
+    world.west.wait_for("a missing Secret", |west| {
+        condition(west, "north", "CredentialsValid").is_some_and(|said| said.1 == "SecretMissing")
+    });
+    world.settle();
+    assert!(!world.has("Service", "web-north"));
 }
 
 fn wait_gone(world: &World, name: &str) {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::Discovery;
 use crate::config::{KubernetesSettings, Reachable};
-use crate::control::kubernetes::client::{self, Access};
+use crate::control::kubernetes::client::Access;
 use crate::control::kubernetes::error::Failure;
 use crate::control::kubernetes::watch::{Health, Said, Scope, chain, follow};
 use crate::model::backoff::Backoff;
@@ -131,8 +131,7 @@ impl Follower {
         // After a panic some change may have been seen and not published.
         self.changed.notify_one();
         loop {
-            let kubeconfig = self.access.content();
-            let client = self.connect().await;
+            let (client, kubeconfig) = self.connect().await;
             let (notices, mut waiting) = mpsc::channel(events::QUEUE);
             tokio::select! {
                 () = self.watch(&client) => {}
@@ -145,12 +144,12 @@ impl Follower {
         }
     }
 
-    /// A client, however long it takes.
-    async fn connect(&self) -> Client {
+    /// A client, however long it takes, and what it was made of.
+    async fn connect(&self) -> (Client, Option<Vec<u8>>) {
         let mut failures = 0;
         loop {
-            match client::own(&self.access).await {
-                Ok(client) => return client,
+            match self.access.client().await {
+                Ok(made) => return made,
                 Err(error) => {
                     failures += 1;
                     for resource in RESOURCES {

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Response};
+use http_body_util::Limited;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::watch;
+use tower::util::MapResponseLayer;
 
-use super::answer;
+use super::answer::{self, MAX_OWN_ANSWER};
 
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,8 +32,17 @@ pub enum Access {
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Access {
-    /// The kubeconfig's content. A service account's token is read anew by the client itself.
-    pub fn content(&self) -> Option<Vec<u8>> {
+    /// A client of our own cluster, and the content of the kubeconfig that it was made of. A service
+    /// account's token is read again by the client when it is renewed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn client(&self) -> Result<(Client, Option<Vec<u8>>), ClientError> {
+        let content = self.content();
+        Ok((own(self).await?, content))
+    }
+
+    fn content(&self) -> Option<Vec<u8>> {
         match self {
             Self::InCluster => None,
             Self::Kubeconfig(path) => std::fs::read(path).ok(),
@@ -100,7 +111,9 @@ pub async fn own(access: &Access) -> Result<Client, ClientError> {
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
         }
     };
-    client(config)
+    // Our own server is trusted with what its answers become, not with their length.
+    let limit = |answer: Response<_>| answer.map(|body| Limited::new(body, MAX_OWN_ANSWER));
+    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&MapResponseLayer::new(limit)).build())
 }
 
 /// A client by a kubeconfig that came in a Secret. Whoever may write that Secret must not thereby run
@@ -114,7 +127,9 @@ pub async fn from_secret(kubeconfig: &str) -> Result<Client, ClientError> {
         return Err(ClientError::NotSelfContained(what));
     }
     tokens(&kubeconfig)?;
-    client(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&answer::Bounded).build())
 }
 
 /// Every token can be a header's value.
@@ -152,14 +167,14 @@ fn outside(kubeconfig: &Kubeconfig) -> Option<&'static str> {
         .then_some("a file (certificate-authority)")
 }
 
-fn client(mut config: Config) -> Result<Client, ClientError> {
+fn tuned(mut config: Config) -> Config {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     // A connection that has rested in the pool is given all of it.
     config.reset_reader_on_write = true;
     // Retries are decided where it is known what a call is for.
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&answer::Bounded).build())
+    config
 }
 
 /// The same client, with the number of its requests that were answered with success: that a server

@@ -33,6 +33,9 @@ const PAGE: u32 = 250;
 /// taken up again in a quiet cluster has nothing to say.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// A place in the stream that is lost again within so long is a failure.
+const EXPIRY: Duration = Duration::from_secs(10);
+
 /// What a watch hands on.
 #[derive(Debug)]
 pub enum Said<T> {
@@ -129,6 +132,7 @@ pub async fn follow<K, T>(
     let (client, answers) = counting(client);
     let mut events = pin!(watcher(api(client), scope.config()));
     let (mut failures, mut before, mut works) = (0, 0, false);
+    let mut expired: Option<Instant> = None;
     loop {
         let settled = async {
             let mut answers = answers.clone();
@@ -148,7 +152,8 @@ pub async fn follow<K, T>(
         };
         match next {
             Some(Ok(event)) => {
-                if !matches!(event, Event::Init) {
+                // Half a list is none: the next page may be what fails.
+                if !matches!(event, Event::Init | Event::InitApply(_)) {
                     failures = 0;
                     health.heard();
                     if !std::mem::replace(&mut works, true) {
@@ -161,8 +166,15 @@ pub async fn follow<K, T>(
                 failures += 1;
                 works = false;
                 health.is_failing.store(true, Ordering::Relaxed);
-                match Failure::of_watch(&error) {
-                    Failure::Gone if failures == 1 => tell(Said::Expired(chain(&error))),
+                let failure = Failure::of_watch(&error);
+                let was =
+                    if failure == Failure::Gone { expired.replace(Instant::now()) } else { None };
+                match failure {
+                    Failure::Gone
+                        if was.is_none_or(|at| at.elapsed() >= EXPIRY) && failures == 1 =>
+                    {
+                        tell(Said::Expired(chain(&error)));
+                    }
                     failure => {
                         tell(Said::Failed(failure, chain(&error)));
                         tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;

@@ -80,6 +80,12 @@ impl WriteError {
         }
     }
 
+    /// True when the object itself is not acceptable (422): trying it again does not help. Admission
+    /// webhooks, which may change their minds, say 400 or 403.
+    pub fn is_of_the_object(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 422)
+    }
+
     /// How long the server wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

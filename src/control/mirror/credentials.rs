@@ -110,6 +110,9 @@ pub async fn follow_default(
         tokio::select! {
             () = follow_secret(own, namespace, &other, &its, credentials) => {}
             () = watch_secret(own, namespace, &default, &held, &nobody) => {}
+            next = only_other(&api, &other, &its, &is_of_another) => {
+                tracing::info!(secret = %next, %namespace, "{other} is gone; using the only one left");
+            }
             () = is_there => {
                 tracing::info!(secret = %default, %namespace, "using it: it is there now");
             }

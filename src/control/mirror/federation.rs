@@ -134,7 +134,7 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
             Err(error) => match refused(term, write, &key, error, permit).await {
                 Ok(found) => foreign = found,
                 Err((done, failed)) => {
-                    say_all(failed.as_ref());
+                    failed.iter().for_each(|failed| say_all(Some(failed)));
                     return done;
                 }
             },
@@ -273,9 +273,9 @@ async fn refused(
         true => tracing::debug!(object = %key, "{text}; tried again"),
         false => tracing::warn!(object = %key, "{text}; tried again"),
     }
-    let (done, reason) = match failure {
-        Failure::Invalid => (Done::After(INVALID_INTERVAL), Reason::InvalidService),
-        _ => (Done::Failed, Reason::Error),
+    let (done, reason) = match error.is_of_the_object() {
+        true => (Done::After(INVALID_INTERVAL), Reason::InvalidService),
+        false => (Done::Failed, Reason::Error),
     };
     Err((done, Some(MirrorCondition::failed(reason, text))))
 }

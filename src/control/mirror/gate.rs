@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::gateway::{self, AddressState, GatewayMonitor, GatewaySpec, GatewayState};
 use super::link::LinkState;
 use super::term::Term;
-use crate::model::link::{Link, ParsedLink, Stops};
+use crate::model::link::{Link, ParsedLink};
 use crate::model::mirror::probe::Schedule;
 use crate::model::mirror::remote::{GatewayIp, GatewayView};
 use crate::model::service::Port;
@@ -98,8 +98,8 @@ fn spec_of(parsed: &ParsedLink, persisted: &BTreeMap<IpAddr, bool>) -> GatewaySp
     GatewaySpec {
         cluster: Arc::clone(&link.cluster),
         addresses: gateway.map(|gateway| gateway.addresses.clone()).unwrap_or_default(),
-        probe: probe_of(link),
-        keeps_readiness: parsed.problems.iter().any(|problem| problem.stops == Stops::Probing),
+        probe: probe_of(link).filter(|_| !parsed.is_unprobed()),
+        keeps_readiness: parsed.is_unprobed(),
         persisted: persisted.clone(),
     }
 }

@@ -4,9 +4,8 @@
 //! or DNS. It works while it holds the Lease that Linkerd's own controller of this Link would hold.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -33,6 +32,8 @@ pub use said::Changed;
 
 /// Linkerd's controllers renew theirs every 2 s and are replaced after 30 s.
 const LINKERD_LEASE: Duration = Duration::from_secs(30);
+/// So long after all Services were listed they count as looked at.
+const MOST_SURVEY: Duration = Duration::from_secs(60);
 
 /// What is known of one Link.
 #[derive(Debug)]
@@ -61,8 +62,16 @@ pub struct LinkState {
     pub status_changed: Notify,
     remote: ArcSwap<Remote>,
     last_status: Mutex<Option<Arc<str>>>,
-    is_surveyed: AtomicBool,
+    survey: Mutex<Survey>,
     inner: Mutex<Inner>,
+}
+
+/// Whether each Service of the target was looked at.
+#[derive(Debug, Default)]
+struct Survey {
+    /// When all were listed.
+    listed: Option<Instant>,
+    is_done: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +111,7 @@ impl LinkState {
             status_changed: Notify::new(),
             remote: ArcSwap::new(Arc::new(Remote::new(wanted, &link.cluster, memory))),
             last_status: Mutex::default(),
-            is_surveyed: AtomicBool::new(false),
+            survey: Mutex::default(),
             inner: Mutex::default(),
         }
     }
@@ -141,7 +150,7 @@ impl LinkState {
         let memory = term.settings.max_link_memory;
         let new = Arc::new(Remote::new(wanted, &self.cluster, memory));
         // What is said of Services holds until all of them were looked at again.
-        self.is_surveyed.store(false, Ordering::Relaxed);
+        *self.survey.lock().unwrap_or_else(PoisonError::into_inner) = Survey::default();
         // What failed is not watched any more.
         for watch in self.remote.swap(new).failures().keys() {
             term.watch_ended(&self.cluster, watch);
@@ -174,9 +183,14 @@ impl LinkState {
     /// True once each Service of the target was looked at: before, a list of what is said of them
     /// would take away what an earlier leader has said.
     pub fn is_surveyed(&self, federation: &Queue<ObjectKey>) -> bool {
-        let remote = self.remote();
-        let is_now = remote.is_listed() && self.queue.is_idle() && federation.is_idle();
-        self.is_surveyed.fetch_or(is_now, Ordering::Relaxed) || is_now
+        let mut survey = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        if !survey.is_done && self.remote().is_listed() {
+            let since = *survey.listed.get_or_insert_with(Instant::now);
+            // One that fails, or another Link, must not keep what is known from being said.
+            let is_idle = self.queue.is_idle() && federation.is_idle();
+            survey.is_done = is_idle || since.elapsed() >= MOST_SURVEY;
+        }
+        survey.is_done
     }
 
     /// Its status as JSON, as read or sent last; `None` while it is to be read.

@@ -35,7 +35,7 @@ const MOST_ROUNDS: usize = 16;
 /// Between two looks at an object that is not ours: it is not watched.
 pub const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 /// After an object was refused as invalid: any change of what it is made of is looked at at once.
-pub const INVALID_INTERVAL: Duration = Duration::from_secs(600);
+pub const INVALID_INTERVAL: Duration = Duration::from_secs(300);
 /// After a namespace was missing although it was seen: the watch of namespaces is late, or the server.
 pub const NAMESPACE_INTERVAL: Duration = Duration::from_secs(2);
 /// While a Lease is not held: the task ends in a moment, or goes on.
@@ -203,7 +203,7 @@ async fn refused(
     let is_stale = match failure {
         Failure::AlreadyExists | Failure::Conflict => true,
         // Gone, or, of a create, its namespace.
-        Failure::NotFound if verb == "create" => {
+        Failure::NotFound if verb == "create" && kind != Kind::Slice => {
             let condition = MirrorCondition::missing_namespace(&key.namespace);
             say(term, link, look, Some(condition));
             return Some(Done::After(NAMESPACE_INTERVAL));
@@ -283,9 +283,9 @@ fn failed(term: &Term, link: &LinkState, look: &Look, what: &str, error: &WriteE
         _ => Reason::Error,
     };
     say(term, link, look, Some(MirrorCondition::failed(reason, text)));
-    match failure {
-        Failure::Invalid => Done::After(INVALID_INTERVAL),
-        _ => Done::Failed,
+    match error.is_of_the_object() {
+        true => Done::After(INVALID_INTERVAL),
+        false => Done::Failed,
     }
 }
 

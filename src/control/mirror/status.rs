@@ -35,6 +35,8 @@ const COALESCE: Duration = Duration::from_secs(1);
 /// Services add a second, up to [`MOST_COALESCE`].
 const SERVICES_PER_SECOND: usize = 200;
 const MOST_COALESCE: u64 = 30;
+/// Between two looks at whether all Services have been looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// After a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -45,7 +47,19 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
     }
     let mut told = Vec::new();
     loop {
-        link.status_changed.notified().await;
+        let is_listed = link.lease.hold().is_held() && link.remote().is_listed();
+        let is_open = is_listed && !link.is_surveyed(&term.federation);
+        // Nothing tells when the last Service has been looked at.
+        let look = async {
+            match is_open {
+                true => tokio::time::sleep(LOOK_INTERVAL).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = link.status_changed.notified() => {}
+            () = look => {}
+        }
         let more = (link.service_count() / SERVICES_PER_SECOND) as u64;
         tokio::time::sleep(COALESCE + Duration::from_secs(more.min(MOST_COALESCE))).await;
         let status = status_of(link);
@@ -148,7 +162,11 @@ fn announce(term: &Term, link: &LinkState, status: &LinkStatus, told: &mut Vec<L
             LinkConditionType::GatewayAlive | LinkConditionType::ServicesMirrored => continue,
         };
         let before = told.iter().find(|before| before.kind == condition.kind);
-        let is_news = before.is_none_or(|before| before.status != condition.status);
+        let is_as_before = |before: &LinkCondition| {
+            before.status == condition.status
+                && (before.reason == condition.reason || reason != TOO_LARGE)
+        };
+        let is_news = !before.is_some_and(is_as_before);
         if condition.status == ConditionStatus::False && is_news {
             term.events.link(link, reason, &condition.message);
         }

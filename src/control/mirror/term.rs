@@ -207,14 +207,19 @@ impl Registry {
         let all = || inner.working.values().chain(&inner.idle);
         let uses_it =
             |link: &Arc<LinkState>| link.credentials.borrow().secret.as_deref() == Some(secret);
+        let looks = |link: &Arc<LinkState>| {
+            let is_at_work = link.older.is_none() && link.lease.hold().is_held();
+            is_at_work && link.credentials.borrow().client.is_none()
+        };
         let own = all().find(|link| &*link.name == this);
         let mut others = all().filter(|link| &*link.name != this);
         Some(others.any(|link| match &link.parsed().link.credentials {
             Some(stated) => **stated == *secret,
             None => {
                 credentials::default_name(&link.cluster) == secret
-                    // Of two that use it, one gives it up.
+                    // Of two that use it, one gives it up; of two that look for one, one is first.
                     || uses_it(link) && (&*link.name < this || !own.is_some_and(uses_it))
+                    || looks(link) && &*link.name < this && !own.is_some_and(uses_it)
             }
         }))
     }

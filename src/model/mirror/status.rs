@@ -130,7 +130,10 @@ pub fn render(status: &LinkStatus, last: &str, now: &str) -> String {
         let mut left = MAX_BYTES;
         lists.iter_mut().for_each(|list| left = list.cut(left));
         let listed: usize = lists.iter().map(|list| list.entries.len()).sum();
-        conditions.push(summary(total, failed, listed));
+        // What stands there already says more.
+        if !conditions.iter().any(|said| said.kind == LinkConditionType::ServicesMirrored) {
+            conditions.push(summary(total, failed, listed));
+        }
     }
     conditions.sort_by_key(|condition| condition.kind);
     let conditions: Vec<_> = conditions

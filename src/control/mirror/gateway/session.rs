@@ -222,7 +222,8 @@ impl<'m> Session<'m> {
         let all = self.addresses.all();
         let gone: Vec<_> = self.probed.keys().filter(|ip| !all.contains(ip)).copied().collect();
         for ip in gone {
-            let gone = self.probed.remove(&ip).filter(|_| self.known.len() < MOST_KNOWN);
+            let has_room = self.known.len() < MOST_KNOWN || self.known.contains_key(&ip);
+            let gone = self.probed.remove(&ip).filter(|_| has_room);
             self.known.extend(gone.map(|address| (ip, address.tracker.is_ready())));
             self.monitor.metrics.gateway_address_gone(&self.spec.cluster, ip);
         }

@@ -189,6 +189,31 @@ fn one_secret_is_not_for_two_links() {
     assert!(!world.has("Service", "web-north"));
 }
 
+/// A Secret that is renewed by deleting and creating it does not send its Link to another cluster.
+#[test]
+fn a_secret_that_is_away_for_a_moment_is_waited_for() {
+    let world = World::new();
+    let (_cluster, secret) = north(&world);
+    world.west.create(secret.clone());
+    let _mirror = world.start("");
+    world.wait_addresses("api-north", &["192.0.2.9"], &[]);
+    // The only other one, of a cluster that has other Services.
+    world.west.create(world.secret("stray"));
+    world.serve(exported("web"), &["10.1.0.1"]);
+    world.settle();
+    world.west.delete("Secret", SYSTEM, "cluster-credentials-north");
+    world.west.wait_for("a missing Secret", |west| {
+        condition(west, "north", "CredentialsValid").is_some_and(|said| said.1 == "SecretMissing")
+    });
+    world.quiet(QUIET, |line| line.contains("links") || line.contains("events"));
+    world.west.create(secret);
+    world.west.wait_for("the Secret", |west| {
+        condition(west, "north", "CredentialsValid").is_some_and(|said| said.0 == "True")
+    });
+    world.settle();
+    assert!(world.has("Endpoints", "api-north") && !world.has("Service", "web-north"));
+}
+
 fn wait_gone(world: &World, name: &str) {
     world.wait_gone("Service", name);
     world.wait_gone("Endpoints", name);

@@ -243,9 +243,19 @@ async fn only_other(
     is_of_another: impl Fn(&str) -> Option<bool>,
 ) -> String {
     let mut held = held.subscribe();
+    let mut was_there = false;
     loop {
         // The sender lives as long as this does.
-        let _ = held.wait_for(|held| *held == Some(Held::Nothing)).await;
+        let is_gone = |held: &Option<Held>| {
+            was_there |= !matches!(held, None | Some(Held::Nothing));
+            *held == Some(Held::Nothing)
+        };
+        let _ = held.wait_for(is_gone).await;
+        if std::mem::take(&mut was_there) {
+            // Some are renewed by deleting and creating them.
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            continue;
+        }
         // It may list nothing but the Secret of the expected name: then there is no other.
         if let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&ListParams::default())).await {
             let is_ours = |secret: &Secret| secret.type_.as_deref() == Some(SECRET_TYPE);

@@ -317,13 +317,15 @@ fn a_target_with_too_much_is_mirrored_as_far_as_there_is_room() {
     world.east.delete("Service", APPS, &name(0));
     world.quiet(QUIET, |line| line.contains("links") || line.contains("events"));
     assert!(world.has("Service", "web-000-remote") && mirrors() == before);
-    for number in 150..300 {
+    for number in 100..290 {
         world.east.delete("Service", APPS, &name(number));
     }
+    let used = "mirror_link_memory_bytes{target_cluster_name=\"remote\"}";
+    mirror.eventually("room", |mirror| mirror.metric(used) < 800_000.0);
     world.east.compact();
     world.east.expire_watches();
-    world.west.wait_for("all mirrors, and no other", |_| mirrors() == 149);
-    assert!(!world.has("Service", "web-000-remote") && world.has("Service", "web-149-remote"));
+    world.west.wait_for("all mirrors, and no other", |_| mirrors() == 109);
+    assert!(!world.has("Service", "web-000-remote") && world.has("Service", "web-299-remote"));
     world
         .west
         .wait_for("no complaint", |west| condition(west, CLUSTER, "ServicesMirrored").is_none());

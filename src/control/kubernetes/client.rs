@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderValue, Response};
-use http_body_util::Limited;
+use http::HeaderValue;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::watch;
-use tower::util::MapResponseLayer;
 
-use super::answer::{self, MAX_OWN_ANSWER};
+use super::answer::Bounded;
 
 /// TCP and TLS with an API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,9 +109,7 @@ pub async fn own(access: &Access) -> Result<Client, ClientError> {
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
         }
     };
-    // Our own server is trusted with what its answers become, not with their length.
-    let limit = |answer: Response<_>| answer.map(|body| Limited::new(body, MAX_OWN_ANSWER));
-    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&MapResponseLayer::new(limit)).build())
+    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&Bounded::OWN).build())
 }
 
 /// A client by a kubeconfig that came in a Secret. Whoever may write that Secret must not thereby run
@@ -129,7 +125,7 @@ pub async fn from_secret(kubeconfig: &str) -> Result<Client, ClientError> {
     tokens(&kubeconfig)?;
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&answer::Bounded).build())
+    Ok(ClientBuilder::try_from(tuned(config))?.with_layer(&Bounded::OTHERS).build())
 }
 
 /// Every token can be a header's value.

@@ -33,14 +33,14 @@ const PAGE: u32 = 250;
 /// taken up again in a quiet cluster has nothing to say.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A place in the stream that is lost again within so long is a failure.
-const EXPIRY: Duration = Duration::from_secs(10);
+/// A place in the stream that is lost again within so long is a failure: longer than the longest wait.
+const EXPIRY: Duration = Duration::from_secs(30);
 
 /// What a watch hands on.
 #[derive(Debug)]
 pub enum Said<T> {
-    /// The server has answered: told before the first event, and once after each failure, also where
-    /// nothing happens that could be an event.
+    /// The server has answered: told when the first list is complete, and once after each failure, also
+    /// where nothing happens that could be an event.
     Works,
     /// About objects. That a list begins is said before the server is asked.
     Event(WatchEvent<T>),
@@ -132,7 +132,8 @@ pub async fn follow<K, T>(
     let (client, answers) = counting(client);
     let mut events = pin!(watcher(api(client), scope.config()));
     let (mut failures, mut before, mut works) = (0, 0, false);
-    let mut expired: Option<Instant> = None;
+    let (mut expired, mut expiries): (Option<Instant>, u32) = (None, 0);
+    let mut is_listing = false;
     loop {
         let settled = async {
             let mut answers = answers.clone();
@@ -143,7 +144,8 @@ pub async fn follow<K, T>(
         let next = tokio::select! {
             biased;
             next = events.next() => next,
-            () = settled, if health.is_failing() => {
+            // The answer may be the first page of a list, which says nothing of the others.
+            () = settled, if health.is_failing() && !is_listing => {
                 (failures, works) = (0, true);
                 health.settled();
                 tell(Said::Works);
@@ -152,8 +154,9 @@ pub async fn follow<K, T>(
         };
         match next {
             Some(Ok(event)) => {
+                is_listing = matches!(event, Event::Init | Event::InitApply(_));
                 // Half a list is none: the next page may be what fails.
-                if !matches!(event, Event::Init | Event::InitApply(_)) {
+                if !is_listing {
                     failures = 0;
                     health.heard();
                     if !std::mem::replace(&mut works, true) {
@@ -167,18 +170,17 @@ pub async fn follow<K, T>(
                 works = false;
                 health.is_failing.store(true, Ordering::Relaxed);
                 let failure = Failure::of_watch(&error);
-                let was =
-                    if failure == Failure::Gone { expired.replace(Instant::now()) } else { None };
-                match failure {
-                    Failure::Gone
-                        if was.is_none_or(|at| at.elapsed() >= EXPIRY) && failures == 1 =>
-                    {
-                        tell(Said::Expired(chain(&error)));
-                    }
-                    failure => {
-                        tell(Said::Failed(failure, chain(&error)));
-                        tokio::time::sleep(RETRY.jittered(failures, fastrand::u8(..))).await;
-                    }
+                if failure == Failure::Gone {
+                    let is_again = expired.is_some_and(|at| at.elapsed() < EXPIRY);
+                    expiries = if is_again { expiries + 1 } else { 1 };
+                    expired = Some(Instant::now());
+                }
+                if failure == Failure::Gone && expiries == 1 {
+                    tell(Said::Expired(chain(&error)));
+                } else {
+                    tell(Said::Failed(failure, chain(&error)));
+                    let tries = if failure == Failure::Gone { expiries } else { failures };
+                    tokio::time::sleep(RETRY.jittered(tries, fastrand::u8(..))).await;
                 }
                 before = *answers.borrow();
             }

@@ -23,7 +23,11 @@ const SECRET_TYPE: &str = "mirror.linkerd.io/remote-kubeconfig";
 /// Their key.
 const KUBECONFIG: &str = "kubeconfig";
 /// Between two looks for a Secret under another name, while the expected one is not there.
-const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// So long a Secret may be away before another is looked for.
+const GRACE: Duration = Duration::from_secs(15);
+/// Why there is no client.
+const SECRET_MISSING: &str = "SecretMissing";
 /// One look.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,6 +44,14 @@ pub struct Credentials {
     pub problem: Option<(&'static str, Arc<str>)>,
     /// Why the Secret cannot be read just now.
     pub unreadable: Option<(&'static str, Arc<str>)>,
+}
+
+impl Credentials {
+    /// True while a Secret is looked for.
+    pub fn is_wanting(&self) -> bool {
+        let is_other = |(reason, _): &(&str, Arc<str>)| *reason != SECRET_MISSING;
+        self.client.is_none() && !self.problem.as_ref().is_some_and(is_other)
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -78,12 +90,12 @@ pub async fn follow_stated(
 
 /// Follows the Secret of a Link that states none, for ever: the one with the default name, or while
 /// there is none the only other one of the right type that no other Link has (`is_of_another`, which
-/// may not know).
+/// is told whether it would be new to this one, and may not know).
 pub async fn follow_default(
     own: &Client,
     namespace: &str,
     cluster: &str,
-    is_of_another: impl Fn(&str) -> Option<bool>,
+    is_of_another: impl Fn(&str, bool) -> Option<bool>,
     credentials: &watch::Sender<Credentials>,
 ) {
     let default = default_name(cluster);
@@ -103,7 +115,7 @@ pub async fn follow_default(
             drop(held.wait_for(is_there).await);
         };
         let is_taken = async {
-            while is_of_another(&other) != Some(true) {
+            while is_of_another(&other, false) != Some(true) {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
@@ -197,7 +209,7 @@ async fn use_secret(
                     "there is no Secret {name} in {namespace}; create it with the target's \
                      kubeconfig (linkerd multicluster link-gen prints it)"
                 );
-                tell(credentials, "SecretMissing", &text);
+                tell(credentials, SECRET_MISSING, &text);
                 credentials.send_if_modified(|now| {
                     now.secret = None;
                     now.client.take().is_some()
@@ -240,7 +252,7 @@ async fn only_other(
     api: &Api<Secret>,
     name: &str,
     held: &watch::Sender<Option<Held>>,
-    is_of_another: impl Fn(&str) -> Option<bool>,
+    is_of_another: impl Fn(&str, bool) -> Option<bool>,
 ) -> String {
     let mut held = held.subscribe();
     let mut was_there = false;
@@ -253,14 +265,14 @@ async fn only_other(
         let _ = held.wait_for(is_gone).await;
         if std::mem::take(&mut was_there) {
             // Some are renewed by deleting and creating them.
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(GRACE).await;
             continue;
         }
         // It may list nothing but the Secret of the expected name: then there is no other.
         if let Ok(Ok(list)) = timeout(CALL_TIMEOUT, api.list(&ListParams::default())).await {
             let is_ours = |secret: &Secret| secret.type_.as_deref() == Some(SECRET_TYPE);
             let names = list.items.into_iter().filter(is_ours).filter_map(|s| s.metadata.name);
-            let mut names = names.filter(|name| is_of_another(name) == Some(false));
+            let mut names = names.filter(|name| is_of_another(name, true) == Some(false));
             if let (Some(only), None) = (names.next(), names.next())
                 && only != name
             {

@@ -292,7 +292,8 @@ async fn follow_credentials(term: &Arc<Term>, link: &Arc<LinkState>) {
                     credentials::follow_stated(own, namespace, name, &link.credentials).await;
                 }
                 None => {
-                    let is_of_another = |secret: &str| term.links.has_secret(secret, &link.name);
+                    let is_of_another =
+                        |secret: &str, is_new| term.links.has_secret(secret, &link.name, is_new);
                     let (cluster, credentials) = (&link.cluster, &link.credentials);
                     let run = credentials::follow_default(
                         own,

@@ -208,7 +208,7 @@ async fn refused(
             say(term, link, look, Some(condition));
             return Some(Done::After(NAMESPACE_INTERVAL));
         }
-        Failure::NotFound => true,
+        Failure::NotFound => verb != "create",
         _ => false,
     };
     if is_stale {

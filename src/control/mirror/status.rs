@@ -45,15 +45,13 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
     if let Writer::Record(_) = term.writer {
         return std::future::pending().await;
     }
-    let mut told = Vec::new();
+    let (mut told, mut has_lists) = (Vec::new(), false);
     loop {
-        let is_listed = link.lease.hold().is_held() && link.remote().is_listed();
-        let is_open = is_listed && !link.is_surveyed(&term.federation);
+        let is_open = !has_lists && link.lease.hold().is_held();
         // Nothing tells when the last Service has been looked at.
         let look = async {
-            match is_open {
-                true => tokio::time::sleep(LOOK_INTERVAL).await,
-                false => std::future::pending().await,
+            while !(is_open && link.is_surveyed(&term.federation)) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
         tokio::select! {
@@ -65,23 +63,28 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
         let status = status_of(link);
         announce(term, link, &status, &mut told);
         let mut is_told = false;
-        while let Err(text) = write(term, link).await {
+        has_lists = loop {
+            let text = match write(term, link).await {
+                Ok(has_lists) => break has_lists,
+                Err(text) => text,
+            };
             if !std::mem::replace(&mut is_told, true) {
                 let link = &link.name;
                 tracing::warn!(%link, "the Link's status is not written: {text}; tried again");
             }
             link.error(format!("status: {text}"));
             tokio::time::sleep(RETRY_INTERVAL).await;
-        }
+        };
     }
 }
 
-/// One write, if one is needed.
-async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
+/// One write, if one is needed. True when it was, or would have been, one of what is said of Services,
+/// too.
+async fn write(term: &Term, link: &LinkState) -> Result<bool, String> {
     let (version, _) = term.links.standing();
-    let Some(version) = version.filter(|version| *version != "v1alpha1") else { return Ok(()) };
+    let Some(version) = version.filter(|version| *version != "v1alpha1") else { return Ok(true) };
     if !term.leadership.is_held() {
-        return Ok(());
+        return Ok(true);
     }
     let permit = Permit { holds: &[&term.leadership] };
     let last = link.last_status().clone();
@@ -92,14 +95,15 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let mut new = render(&status_of(link), &last, &now);
     // Whoever holds the Lease writes what is said of Services, once all of them were looked at.
-    let patch = match link.lease.hold().is_held() && link.is_surveyed(&term.federation) {
+    let has_lists = link.lease.hold().is_held() && link.is_surveyed(&term.federation);
+    let patch = match has_lists {
         true => patch(&last, &new),
         false => {
             new = with_conditions_of(&last, &new);
             patch_of_conditions(&last, &new)
         }
     };
-    let Some(patch) = patch else { return Ok(()) };
+    let Some(patch) = patch else { return Ok(has_lists) };
     let patch = RawValue::from_string(patch).map_err(|error| error.to_string())?;
     let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
     let request = Request::new(links_path(term, version));
@@ -110,9 +114,9 @@ async fn write(term: &Term, link: &LinkState) -> Result<(), String> {
             if let Some(last) = &mut *link.last_status() {
                 *last = new.into();
             }
-            Ok(())
+            Ok(has_lists)
         }
-        Err(error) if error.failure() == Some(Failure::NotFound) => Ok(()),
+        Err(error) if error.failure() == Some(Failure::NotFound) => Ok(has_lists),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -198,8 +198,9 @@ impl Registry {
         (inner.version, inner.problem.clone())
     }
 
-    /// Whether a Secret is that of another Link than `this`; `None` while not all are known.
-    pub fn has_secret(&self, secret: &str, this: &str) -> Option<bool> {
+    /// Whether a Secret is that of another Link than `this`, which uses it already or looks for one
+    /// (`is_new`); `None` while not all are known.
+    pub fn has_secret(&self, secret: &str, this: &str, is_new: bool) -> Option<bool> {
         if !self.is_complete() {
             return None;
         }
@@ -207,19 +208,16 @@ impl Registry {
         let all = || inner.working.values().chain(&inner.idle);
         let uses_it =
             |link: &Arc<LinkState>| link.credentials.borrow().secret.as_deref() == Some(secret);
-        let looks = |link: &Arc<LinkState>| {
-            let is_at_work = link.older.is_none() && link.lease.hold().is_held();
-            is_at_work && link.credentials.borrow().client.is_none()
-        };
-        let own = all().find(|link| &*link.name == this);
+        let is_wanting =
+            |link: &Arc<LinkState>| link.older.is_none() && link.credentials.borrow().is_wanting();
         let mut others = all().filter(|link| &*link.name != this);
         Some(others.any(|link| match &link.parsed().link.credentials {
             Some(stated) => **stated == *secret,
             None => {
                 credentials::default_name(&link.cluster) == secret
-                    // Of two that use it, one gives it up; of two that look for one, one is first.
-                    || uses_it(link) && (&*link.name < this || !own.is_some_and(uses_it))
-                    || looks(link) && &*link.name < this && !own.is_some_and(uses_it)
+                    // Of two that use it one gives it up, of two that want one one is first.
+                    || uses_it(link) && (&*link.name < this || is_new)
+                    || is_wanting(link) && &*link.name < this && is_new
             }
         }))
     }

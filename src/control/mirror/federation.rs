@@ -15,7 +15,7 @@ use super::lease::{Hold, Standing};
 use super::link::{Changed, LinkState};
 use super::queue::Done;
 use super::reconcile::{
-    FOREIGN_INTERVAL, INVALID_INTERVAL, NAMESPACE_INTERVAL, NOT_PERMITTED, create_namespace,
+    FOREIGN_INTERVAL, NAMESPACE_INTERVAL, NOT_PERMITTED, again, create_namespace,
 };
 use super::remote::Remote;
 use super::term::Term;
@@ -94,8 +94,7 @@ async fn one(term: &Arc<Term>, member: &ObjectKey) -> Done {
             decide(term, member, &links, &local, observed.as_ref());
         let holds: Vec<_> = links.iter().map(|known| known.link.lease.hold()).collect();
         let of_local = term.local_lease.hold();
-        let mut permit = permitted(term, &links, &holds);
-        permit.extend((!matches!(local, Member::Unknown)).then_some(&*of_local));
+        let permit = permitted(term, &links, &holds, &local, &of_local);
         let permit = Permit { holds: &permit };
         let mut has_failed = false;
         if let Some(link) = wants_namespace(term, &links, &conditions) {
@@ -159,11 +158,17 @@ fn wants_namespace<'a>(
 }
 
 /// Only what is known by a Lease that is held has decided anything.
-fn permitted<'a>(term: &'a Term, links: &[Known], holds: &'a [Arc<Hold>]) -> Vec<&'a Hold> {
-    let known = links.iter().zip(holds);
-    let used = known.filter(|(known, _)| !matches!(known.member, Member::Unknown));
-    let used = used.map(|(_, hold)| &**hold);
-    [&*term.leadership].into_iter().chain(used).collect()
+fn permitted<'a>(
+    term: &'a Term,
+    links: &[Known],
+    holds: &'a [Arc<Hold>],
+    local: &Member,
+    of_local: &'a Hold,
+) -> Vec<&'a Hold> {
+    let remote = links.iter().map(|known| &known.member).zip(holds.iter().map(|hold| &**hold));
+    let known = remote.chain([(local, of_local)]);
+    let used = known.filter(|(member, _)| !matches!(member, Member::Unknown));
+    [&*term.leadership].into_iter().chain(used.map(|(_, hold)| hold)).collect()
 }
 
 fn known(link: Arc<LinkState>, member: &ObjectKey) -> Known {
@@ -273,11 +278,11 @@ async fn refused(
         true => tracing::debug!(object = %key, "{text}; tried again"),
         false => tracing::warn!(object = %key, "{text}; tried again"),
     }
-    let (done, reason) = match error.is_of_the_object() {
-        true => (Done::After(INVALID_INTERVAL), Reason::InvalidService),
-        false => (Done::Failed, Reason::Error),
+    let reason = match error.is_of_the_object() {
+        true => Reason::InvalidService,
+        false => Reason::Error,
     };
-    Err((done, Some(MirrorCondition::failed(reason, text))))
+    Err((again(&error), Some(MirrorCondition::failed(reason, text))))
 }
 
 /// Says what has become of a member, in its Link's status.

@@ -35,7 +35,7 @@ const MOST_ROUNDS: usize = 16;
 /// Between two looks at an object that is not ours: it is not watched.
 pub const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 /// After an object was refused as invalid: any change of what it is made of is looked at at once.
-pub const INVALID_INTERVAL: Duration = Duration::from_secs(300);
+const INVALID_INTERVAL: Duration = Duration::from_secs(300);
 /// After a namespace was missing although it was seen: the watch of namespaces is late, or the server.
 pub const NAMESPACE_INTERVAL: Duration = Duration::from_secs(2);
 /// While a Lease is not held: the task ends in a moment, or goes on.
@@ -283,6 +283,11 @@ fn failed(term: &Term, link: &LinkState, look: &Look, what: &str, error: &WriteE
         _ => Reason::Error,
     };
     say(term, link, look, Some(MirrorCondition::failed(reason, text)));
+    again(error)
+}
+
+/// When a write that has failed is tried again.
+pub fn again(error: &WriteError) -> Done {
     match error.is_of_the_object() {
         true => Done::After(INVALID_INTERVAL),
         false => Done::Failed,

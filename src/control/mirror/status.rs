@@ -50,13 +50,13 @@ pub async fn run(term: &Arc<Term>, link: &Arc<LinkState>) {
         let is_open = !has_lists && link.lease.hold().is_held();
         // Nothing tells when the last Service has been looked at.
         let look = async {
-            while !(is_open && link.is_surveyed(&term.federation)) {
+            while !link.is_surveyed(&term.federation) {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
         tokio::select! {
             () = link.status_changed.notified() => {}
-            () = look => {}
+            () = look, if is_open => {}
         }
         let more = (link.service_count() / SERVICES_PER_SECOND) as u64;
         tokio::time::sleep(COALESCE + Duration::from_secs(more.min(MOST_COALESCE))).await;
